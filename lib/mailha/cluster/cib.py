@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Read this node's copy of the cluster information base and make it searchable.
+
+The local copy (``cibadmin --local``) is asked, because the question must be answered without a
+quorum and without a designated controller, and because the copy is current when Pacemaker starts a
+resource: the node has joined and has been given the cluster's CIB before.
+"""
+
+from __future__ import annotations
+
+import os
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from mailha import errors
+from mailha.system.machine import Machine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CIBADMIN = "/usr/sbin/cibadmin"
+
+LARGEST = 64 * 1024 * 1024
+"""Bytes. Real ones, history of a thousand resources included, stay below 10 MiB."""
+
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 2.0
+_SHORTEST_TRY = 3.0
+
+_PASSED_ON = ("PCMK_ipc_buffer", "PCMK_ipc_type")
+"""Without PCMK_ipc_buffer a client of Pacemaker 2 cannot receive a CIB larger than 128 KiB."""
+
+
+class CibUnreadable(errors.Failed):
+    """Pacemaker did not hand out its configuration, or handed out something else."""
+
+
+class Cib:
+    """A parsed CIB.
+
+    root: the ``cib`` element.
+    """
+
+    def __init__(self, root: Element) -> None:
+        self.root = root
+        self._by_id: dict[str, Element] = {}
+        for element in root.iter():
+            identifier = element.get("id")
+            # A reference to a tag is an obj_ref with the same id: it must not hide the real thing.
+            if identifier and element.tag not in ("obj_ref", "resource_ref", "lrm_resource"):
+                self._by_id.setdefault(identifier, element)
+
+    def section(self, name: str) -> list[Element]:
+        """Return the children of one section of the configuration, none if it is absent."""
+        return self.root.findall(f"configuration/{name}/*")
+
+    def by_id(self, identifier: str) -> Element | None:
+        """Return the element with that id."""
+        return self._by_id.get(identifier)
+
+    def resolved(self, element: Element) -> Element | None:
+        """Return what an ``id-ref`` stands for; an element without one stands for itself."""
+        reference = element.get("id-ref")
+        if reference is None:
+            return element
+        return self._by_id.get(reference)
+
+    def children(self, parent: Element, tag: str) -> list[Element]:
+        """Return the children with that tag in document order, references resolved."""
+        found = (self.resolved(child) for child in parent.findall(tag))
+        return [element for element in found if element is not None]
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that the cluster knows, remote ones included."""
+        return [Node(self, element) for element in self.section("nodes")
+                if element.tag == "node" and element.get("uname")]
+
+    def members(self) -> list[Node]:
+        """Return the nodes that run Corosync. A remote node is fenced as its connection says."""
+        return [node for node in self.nodes() if node.kind == "member"]
+
+
+class Node:
+    """One node as the CIB describes it."""
+
+    def __init__(self, cib: Cib, element: Element) -> None:
+        self.name = element.get("uname", "")
+        self.identifier = element.get("id", "")
+        # "normal" is what Pacemaker 1 and the corosync plugin wrote for today's "member".
+        kind = element.get("type", "") or "member"
+        self.kind = "member" if kind.lower() in ("normal", "member") else kind.lower()
+        self._cib = cib
+        self._element = element
+
+    def permanent_attributes(self) -> list[tuple[str, str]]:
+        """Return the attributes that a fencing topology looks at: those that survive a reboot."""
+        return [pair for attributes in self._cib.children(self._element, "instance_attributes")
+                for pair in pairs(self._cib, attributes)]
+
+    def attributes(self) -> dict[str, str]:
+        """Return the node attributes, permanent and transient; a transient one wins."""
+        found: dict[str, str] = {}
+        places = [self._element]
+        for state in self._cib.root.findall("status/node_state"):
+            if state.get("uname", "").lower() == self.name.lower():
+                places += state.findall("transient_attributes")
+        for place in places:
+            for attributes in self._cib.children(place, "instance_attributes"):
+                found.update(pairs(self._cib, attributes))
+        return found
+
+
+def pairs(cib: Cib, attributes: Element) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each nvpair of an attribute set."""
+    for child in attributes.findall("nvpair"):
+        target = cib.resolved(child)
+        if target is None:
+            continue
+        name = child.get("name") or target.get("name")
+        value = target.get("value")
+        if name and value is not None:
+            yield name, value
+
+
+def parse(data: bytes) -> Cib:
+    """Parse what cibadmin printed.
+
+    Raises CibUnreadable for anything that is not one complete CIB with at least one node. A
+    document type is refused before parsing: a CIB never has one, and entities are how a small
+    document eats all memory.
+    """
+    remedy = f"look at the output of '{CIBADMIN} --query --local'"
+    if len(data) > LARGEST:
+        raise CibUnreadable(f"the CIB has {len(data)} bytes, more than the {LARGEST} that mailha "
+                            "takes", remedy=remedy)
+    # No NUL: in UTF-16 or UTF-32 the search for a document type would look past it.
+    if b"\0" in data or b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        raise CibUnreadable("the CIB holds a document type or bytes that no CIB has", remedy=remedy)
+    try:
+        root = ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
+        raise CibUnreadable(f"the CIB is not well-formed XML: {error}", remedy=remedy) from None
+    if root.tag != "cib":
+        raise CibUnreadable(f"cibadmin answered with <{root.tag}> instead of <cib>", remedy=remedy)
+    cib = Cib(root)
+    if not cib.nodes():
+        raise CibUnreadable("the CIB names no node, so it is not yet the cluster's",
+                            remedy="wait until 'crm_mon -1' shows this node online")
+    return cib
+
+
+def read(machine: Machine, timeout: float) -> Cib:
+    """Read and parse the local CIB, again and again until it succeeds or timeout seconds are over.
+
+    One try gets at most a third of the time: pacemaker-based may be starting, or busy writing to a
+    slow disk, and a hung client must leave room for another one.
+
+    Raises CibUnreadable with the reason of the last try.
+    """
+    deadline = machine.clock.monotonic() + timeout
+    pause = _FIRST_PAUSE
+    while True:
+        left = deadline - machine.clock.monotonic()
+        try:
+            return parse(_ask(machine, min(left, max(_SHORTEST_TRY, timeout / 3))))
+        except errors.MailhaError as error:
+            left = deadline - machine.clock.monotonic()
+            if left <= pause:
+                raise CibUnreadable(
+                    f"cannot read the local CIB in {timeout:.0f} s: {error.reason}",
+                    remedy=error.remedy or "see whether pacemaker-based runs on this node"
+                ) from None
+        machine.clock.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _ask(machine: Machine, timeout: float) -> bytes:
+    """Let cibadmin print the local CIB; its environment is ours to choose.
+
+    CIB_file or CIB_shadow in an administrator's shell would make cibadmin answer from a draft.
+    """
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+    for name in _PASSED_ON:
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    finished = machine.children.run([CIBADMIN, "--query", "--local"], timeout=timeout,
+                                    environment=environment)
+    return finished.stdout

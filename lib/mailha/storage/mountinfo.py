@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which file system a path is on, from the kernel's table alone.
+
+Not one call here touches the path. stat, statfs, realpath, df, findmnt and mountpoint all hang,
+some of them unkillably, when the path or one of its parents is on a dead server; reading
+/proc/self/mountinfo does not.
+
+The table is walked, not searched for the longest prefix: a mount on /srv hides an older one on
+/srv/mail, which stays in the table and which findmnt -T still names. So each mount is found from
+the one that it is mounted on (the parent id), beginning at the root, as the kernel does it.
+
+Paths are taken as they are written. A symbolic link in one of the parents leads elsewhere, and
+following it would touch the file system; who has to know resolves the path first with
+:func:`mailha.storage.symlinks.resolve`, which only ever follows links on file systems that have
+been accepted.
+
+A recurring monitor loads this module.
+"""
+
+from __future__ import annotations
+
+from mailha import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mailha.system.machine import Machine
+
+TABLE = "/proc/self/mountinfo"
+
+LARGEST = 32 * 1024 * 1024
+"""Bytes; 20,000 mounts make 2 MB."""
+
+DELETED = "//deleted"
+"""What the kernel appends to a path that has been removed."""
+
+
+class MountTableDamaged(errors.Failed):
+    """The kernel's table of mounts cannot be read or understood."""
+
+
+class Mount:
+    """One line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+
+    identifier and parent: ids of this mount and of the one that it is mounted on. device: "8:1".
+    root: the directory of the file system that is visible here, "/" unless it is a bind mount or a
+    subvolume. mount_point: where it is visible. fstype: "ext4", "nfs4", "fuse.sshfs". source: the
+    device or server. Texts that are not UTF-8 are kept with surrogates, as os.fsdecode does.
+    """
+
+    __slots__ = ("identifier", "parent", "device", "root", "mount_point", "options", "fstype",
+                 "source", "super_options")
+
+    def __init__(self, line: bytes) -> None:
+        # Split at single spaces: an empty source leaves an empty field.
+        fields = line.split(b" ")
+        try:
+            dash = fields.index(b"-", 6)
+            self.identifier = int(fields[0])
+            self.parent = int(fields[1])
+            self.device = fields[2].decode("ascii")
+            self.root = _text(fields[3])
+            self.mount_point = _text(fields[4])
+            self.options = _text(fields[5])
+            self.fstype = _text(fields[dash + 1])
+            self.source = _text(fields[dash + 2])
+            self.super_options = _text(fields[dash + 3])
+        except (ValueError, IndexError):
+            raise MountTableDamaged(f"{TABLE} has a line that is no mount: {line[:200]!r}",
+                                    remedy="mount /proc") from None
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written here: this mount or the whole file system is read-only.
+
+        An image such as squashfs is mounted "rw" and is read-only in its own options alone.
+        """
+        return "ro" in self.options.split(",") or "ro" in self.super_options.split(",")
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the directory that is mounted here, or the mount point itself, was removed."""
+        return self.root.endswith(DELETED) or self.mount_point.endswith(DELETED)
+
+    def __repr__(self) -> str:
+        return f"<Mount {self.mount_point!r} {self.fstype} {self.source!r}>"
+
+
+def _text(field: bytes) -> str:
+    """Undo the kernel's octal escapes (space, tab, line feed, backslash, hash)."""
+    if b"\\" in field:
+        parts = field.split(b"\\")
+        plain = [parts[0]]
+        for part in parts[1:]:
+            digits = part[:3]
+            if len(digits) == 3 and digits.isdigit() and int(digits, 8) < 256:
+                plain.append(bytes((int(digits, 8),)) + part[3:])
+            else:
+                plain.append(b"\\" + part)
+        field = b"".join(plain)
+    return field.decode("utf-8", "surrogateescape")
+
+
+def parse(table: bytes) -> list[Mount]:
+    """Parse the text of a mountinfo file.
+
+    Raises MountTableDamaged.
+    """
+    return [Mount(line) for line in table.split(b"\n") if line]
+
+
+def mounts(machine: Machine) -> list[Mount]:
+    """Return the mounts of our mount namespace in the kernel's order.
+
+    Raises MountTableDamaged.
+    """
+    try:
+        table = machine.files.read(TABLE, LARGEST)
+    except OSError as error:
+        raise MountTableDamaged(f"cannot read {TABLE}: {error.strerror}",
+                                remedy="mount /proc") from None
+    return parse(table)
+
+
+def lexical(path: str) -> str:
+    """Return an absolute path without empty and "." parts.
+
+    Raises errors.Failed for a relative path and for "..": what ".." means depends on whether the
+    part before it is a symbolic link, and looking would touch the path.
+    """
+    parts = path.split("/")
+    if parts[0] or "\0" in path:
+        raise errors.Failed(f"'{path}' is no absolute path", remedy="write it from / on")
+    if ".." in parts:
+        raise errors.Failed(f"'{path}' has '..' in it", remedy="write it without '..'")
+    return "/" + "/".join(part for part in parts if part not in ("", "."))
+
+
+def find(table: Iterable[Mount], path: str) -> Mount:
+    """Return the mount that is visible at a path, see :func:`mount_of`."""
+    path = lexical(path)
+    known = {}
+    children = {}
+    for mount in table:
+        known[mount.identifier] = mount
+        children[mount.parent, mount.mount_point] = mount
+    current = None
+    for mount in known.values():
+        # The root's own parent is outside of our view, or the root itself.
+        if mount.mount_point == "/" and (mount.parent not in known
+                                         or mount.parent == mount.identifier):
+            current = mount
+    if current is None:
+        raise MountTableDamaged(f"{TABLE} has no mount at '/'",
+                                remedy="do not run in a chroot that is no mount point")
+    prefix = ""
+    for part in [""] if path == "/" else path.split("/"):
+        prefix = "/" if not part else prefix.rstrip("/") + "/" + part
+        # What is mounted here may itself be covered by a later mount on the same directory.
+        above = children.get((current.identifier, prefix))
+        while above is not None and above is not current:
+            current = above
+            above = children.get((current.identifier, prefix))
+    return current
+
+
+def mount_of(machine: Machine, path: str) -> Mount:
+    """Return the mount on which a path lies, the path being taken as it is written.
+
+    Raises MountTableDamaged, and errors.Failed for a path that is not absolute or has "..".
+    """
+    return find(mounts(machine), path)
+
+
+def is_mountpoint(machine: Machine, path: str) -> bool:
+    """Say whether something is visibly mounted at exactly this path.
+
+    Raises as :func:`mount_of`.
+    """
+    return find(mounts(machine), path).mount_point == lexical(path)
+
+
+def below(table: list[Mount], path: str) -> list[Mount]:
+    """Return the mounts that are visible somewhere below a path, without the one at the path.
+
+    A hidden one, on which no path leads any more, is not among them.
+    """
+    start = lexical(path).rstrip("/") + "/"
+    return [mount for mount in table
+            if mount.mount_point.startswith(start) and mount.mount_point != start
+            and not mount.deleted and find(table, mount.mount_point) is mount]
