@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Small files of this machine, read whole and written atomically.
+
+Only for paths that cannot hang: /run, /proc, /sys, /etc. What may stand on a dead file system is
+touched in a child (Children.bounded).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from mailha import errors
+
+_REMEDIES = {errno.ENOSPC: "free space on that file system",
+             errno.EDQUOT: "raise the quota or free space",
+             errno.EROFS: "remount it read-write and find out why it is not",
+             errno.EACCES: "run as root",
+             errno.EPERM: "run as root, and see whether the file is immutable (lsattr)",
+             errno.EIO: "look for disk errors in the kernel's log",
+             errno.EMFILE: "raise the limit of open files",
+             errno.ENOENT: "create its directory"}
+
+
+class Files:
+    """Files under the machine's root."""
+
+    def __init__(self, root: str = "") -> None:
+        self._root = root
+
+    def read(self, path: str, limit: int = 1 << 20) -> bytes:
+        """Return the whole file.
+
+        Raises OSError (FileNotFoundError...) as it comes, because what a missing file means is
+        the caller's to say, and errors.Failed when the file is larger than limit bytes.
+        """
+        descriptor = os.open(self._root + path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            pieces: list[bytes] = []
+            total = 0
+            while True:
+                piece = os.read(descriptor, min(limit + 1 - total, 1 << 17))
+                if not piece:
+                    return b"".join(pieces)
+                pieces.append(piece)
+                total += len(piece)
+                if total > limit:
+                    raise errors.Failed(f"{path} is larger than {limit} bytes",
+                                        remedy="look what wrote it")
+        finally:
+            os.close(descriptor)
+
+    def write_atomic(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """Replace the file by the data: after a crash there is the old file or the new one.
+
+        mode: exactly this, whatever the umask (Pacemaker's is 026). Raises errors.Failed; nothing
+        is left behind then.
+        """
+        real = self._root + path
+        directory, name = os.path.split(real)
+        temporary = f"{directory}/.{name}.{os.getpid()}.new"
+        made = False
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+                                 | os.O_CLOEXEC, 0o600)
+            made = True
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view):]
+                os.fchmod(descriptor, mode)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rename(temporary, real)
+            made = False
+            self._sync(directory)
+        except OSError as error:
+            if made:
+                try:
+                    os.unlink(temporary)
+                except OSError:
+                    pass
+            raise _failure("write", path, error) from None
+
+    def remove(self, path: str) -> bool:
+        """Remove the file; False if it was not there. Raises errors.Failed."""
+        try:
+            os.unlink(self._root + path)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _failure("remove", path, error) from None
+        return True
+
+    def exists(self, path: str) -> bool:
+        """Tell whether something is there; a link that leads nowhere counts.
+
+        Raises errors.Failed when it cannot be told.
+        """
+        try:
+            os.lstat(self._root + path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise _failure("look at", path, error) from None
+        return True
+
+    def modified(self, path: str) -> float | None:
+        """Return when the file was last written, in seconds since 1970; None if it is not there."""
+        try:
+            return os.stat(self._root + path).st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _failure("look at", path, error) from None
+
+    def names(self, path: str) -> list[str]:
+        """Return the names in the directory, sorted; empty if it is not there."""
+        try:
+            return sorted(os.listdir(self._root + path))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise _failure("list", path, error) from None
+
+    def make_directory(self, path: str, mode: int = 0o755) -> None:
+        """Make the directory and those above it, each with exactly this mode if it is new.
+
+        One that exists stays as it is. Raises errors.Failed.
+        """
+        missing = []
+        while path not in ("", "/") and not os.path.isdir(self._root + path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for directory in reversed(missing):
+            try:
+                os.mkdir(self._root + directory, mode)
+                os.chmod(self._root + directory, mode)
+            except FileExistsError:
+                if not os.path.isdir(self._root + directory):
+                    raise errors.Failed(f"cannot make directory {directory}: a file is there",
+                                        remedy="move it away") from None
+            except OSError as error:
+                raise _failure("make directory", directory, error) from None
+
+    @staticmethod
+    def _sync(directory: str) -> None:
+        descriptor = os.open(directory or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _failure(verb: str, path: str, error: OSError) -> errors.Failed:
+    return errors.Failed(f"cannot {verb} {path}: {error.strerror}",
+                         remedy=_REMEDIES.get(error.errno or 0, ""))

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""systemd asked through its command, for the day its D-Bus cannot be used directly.
+
+Loaded only then. Answers are given as mailha.system.systemd gives them, with one difference:
+properties are texts as `systemctl show` prints them.
+"""
+
+from __future__ import annotations
+
+from mailha import errors
+from mailha.system.children import ChildFailed, Children, Finished
+from mailha.system.systemd import SystemdUnavailable, Unit, UnitError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Sequence
+
+_JOB = "/org/freedesktop/systemd1/job/"
+
+
+def parse_show(text: bytes) -> list[dict[str, str]]:
+    """Return one dict for each unit in the output of `systemctl show`; empty lines part them."""
+    found: list[dict[str, str]] = [{}]
+    for line in text.decode("utf-8", "backslashreplace").splitlines():
+        name, sign, value = line.partition("=")
+        if not line:
+            found.append({})
+        elif sign:
+            found[-1][name] = value
+    return [properties for properties in found if properties]
+
+
+class Systemctl:
+    """The command systemctl. timeout: seconds for each call of it."""
+
+    def __init__(self, timeout: float, command: str = "systemctl") -> None:
+        self._timeout = timeout
+        self._command = command
+
+    def units(self, names: Sequence[str]) -> dict[str, Unit]:
+        """Return each unit, details included."""
+        shown = parse_show(self._run(
+            "show", "--property=Id,LoadState,ActiveState,SubState,Job,MainPID,ControlGroup",
+            "--", *names).stdout)
+        if len(shown) != len(names):
+            raise SystemdUnavailable(
+                f"systemctl told of {len(shown)} units when asked for {len(names)}")
+        jobs = self._jobs() if any(unit.get("Job", "0") not in ("", "0") for unit in shown) else {}
+        found = {}
+        for name, unit in zip(names, shown):
+            job = jobs.get(unit.get("Job", ""), ("", ""))[0]
+            found[name] = Unit(unit.get("Id", name), unit.get("LoadState", ""),
+                               unit.get("ActiveState", ""), unit.get("SubState", ""), job,
+                               int(unit.get("MainPID", "0") or 0), unit.get("ControlGroup", ""))
+        return found
+
+    def properties(self, unit: str) -> dict[str, Any]:
+        """Return all properties of the unit, as texts."""
+        shown = parse_show(self._run("show", "--all", "--", unit).stdout)
+        return dict(shown[0]) if shown else {}
+
+    def job(self, member: str, unit: str) -> str:
+        """Queue a StartUnit or StopUnit; return the job's path, "" when it is already done."""
+        self._run("start" if member == "StartUnit" else "stop", "--no-block", "--", unit)
+        shown = parse_show(self._run("show", "--property=Job,Id", "--", unit).stdout)
+        number = shown[0].get("Job", "") if shown else ""
+        return _JOB + number if number not in ("", "0") else ""
+
+    def job_state(self, path: str) -> str:
+        """Return "waiting", "running" or ""."""
+        return self._jobs().get(path.rpartition("/")[2], ("", ""))[1]
+
+    def cancel(self, path: str) -> None:
+        """Cancel the job if it is still there."""
+        number = path.rpartition("/")[2]
+        if number in self._jobs():
+            self._run("cancel", number)
+
+    def kill(self, unit: str, number: int, whom: str) -> None:
+        """Send the signal to the unit's processes."""
+        # --kill-who is the name that old versions know and new ones still take.
+        self._run("kill", f"--signal={number}", f"--kill-who={whom}", "--", unit)
+
+    def reset_failed(self, unit: str) -> None:
+        """Forget that the unit failed."""
+        self._run("reset-failed", "--", unit)
+
+    def reload(self) -> None:
+        """Let systemd read its unit files anew."""
+        self._run("daemon-reload")
+
+    def state(self) -> str:
+        """Return the state of the whole."""
+        # Anything but "running" ends with code 1; the word is the answer.
+        return self._run("is-system-running", accept=(0, 1)).stdout.decode("ascii", "replace") \
+            .strip()
+
+    def _jobs(self) -> dict[str, tuple[str, str]]:
+        """Return (type, state) of every queued job by its number."""
+        found = {}
+        for line in self._run("list-jobs", "--no-legend", "--plain").stdout.decode().splitlines():
+            fields = line.split()
+            if len(fields) >= 4 and fields[0].isdigit():
+                found[fields[0]] = (fields[2], fields[3])
+        return found
+
+    def _run(self, *arguments: str, accept: tuple[int, ...] = (0,)) -> Finished:
+        try:
+            return Children().run([self._command, "--no-pager", "--no-ask-password", *arguments],
+                                  timeout=self._timeout, accept=accept)
+        except ChildFailed as error:
+            message = error.stderr.decode("utf-8", "backslashreplace").strip()
+            # systemctl ends with code 1 both when systemd refuses and when it is not reached.
+            silent = not message or "connect" in message or "timed out" in message.lower()
+            if error.exit_code in (None, 1) and silent:
+                raise SystemdUnavailable(
+                    f"systemd answers neither on D-Bus nor through systemctl: {error.reason}",
+                    remedy="see whether PID 1 still lives: systemctl status") from None
+            raise UnitError(f"systemd refuses: {error.reason}") from None
+        except errors.MailhaError as error:
+            raise SystemdUnavailable(f"systemd does not answer: {error.reason}") from None
