@@ -4,6 +4,9 @@
 The local copy (``cibadmin --local``) is asked, because the question must be answered without a
 quorum and without a designated controller, and because the copy is current when Pacemaker starts a
 resource: the node has joined and has been given the cluster's CIB before.
+
+Only the configuration is read. The status of a large cluster is many times larger, and nothing in
+it says whether a node can be fenced.
 """
 
 from __future__ import annotations
@@ -19,10 +22,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CIBADMIN = "/usr/sbin/cibadmin"
+QUERY = ("/usr/sbin/cibadmin", "--query", "--local", "--scope", "configuration")
 
-LARGEST = 64 * 1024 * 1024
-"""Bytes. Real ones, history of a thousand resources included, stay below 10 MiB."""
+LARGEST = 1 << 20
+"""Bytes that are read of a child's output; a configuration with 500 resources stays below."""
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 2.0
@@ -37,23 +40,23 @@ class CibUnreadable(errors.Failed):
 
 
 class Cib:
-    """A parsed CIB.
+    """A parsed configuration.
 
-    root: the ``cib`` element.
+    configuration: the element of that name.
     """
 
-    def __init__(self, root: Element) -> None:
-        self.root = root
+    def __init__(self, configuration: Element) -> None:
+        self._configuration = configuration
         self._by_id: dict[str, Element] = {}
-        for element in root.iter():
+        for element in configuration.iter():
             identifier = element.get("id")
-            # A reference to a tag is an obj_ref with the same id: it must not hide the real thing.
-            if identifier and element.tag not in ("obj_ref", "resource_ref", "lrm_resource"):
+            # These carry the id of what they refer to and must not hide it.
+            if identifier and element.tag not in ("obj_ref", "resource_ref", "role"):
                 self._by_id.setdefault(identifier, element)
 
     def section(self, name: str) -> list[Element]:
         """Return the children of one section of the configuration, none if it is absent."""
-        return self.root.findall(f"configuration/{name}/*")
+        return self._configuration.findall(f"{name}/*")
 
     def by_id(self, identifier: str) -> Element | None:
         """Return the element with that id."""
@@ -93,22 +96,10 @@ class Node:
         self._cib = cib
         self._element = element
 
-    def permanent_attributes(self) -> list[tuple[str, str]]:
-        """Return the attributes that a fencing topology looks at: those that survive a reboot."""
+    def attributes(self) -> list[tuple[str, str]]:
+        """Return the permanent node attributes. Transient ones are status, which is not read."""
         return [pair for attributes in self._cib.children(self._element, "instance_attributes")
                 for pair in pairs(self._cib, attributes)]
-
-    def attributes(self) -> dict[str, str]:
-        """Return the node attributes, permanent and transient; a transient one wins."""
-        found: dict[str, str] = {}
-        places = [self._element]
-        for state in self._cib.root.findall("status/node_state"):
-            if state.get("uname", "").lower() == self.name.lower():
-                places += state.findall("transient_attributes")
-        for place in places:
-            for attributes in self._cib.children(place, "instance_attributes"):
-                found.update(pairs(self._cib, attributes))
-        return found
 
 
 def pairs(cib: Cib, attributes: Element) -> Iterator[tuple[str, str]]:
@@ -124,16 +115,16 @@ def pairs(cib: Cib, attributes: Element) -> Iterator[tuple[str, str]]:
 
 
 def parse(data: bytes) -> Cib:
-    """Parse what cibadmin printed.
+    """Parse what cibadmin printed: a configuration, or a whole CIB.
 
-    Raises CibUnreadable for anything that is not one complete CIB with at least one node. A
-    document type is refused before parsing: a CIB never has one, and entities are how a small
+    Raises CibUnreadable for anything that is not one complete configuration with at least one node.
+    A document type is refused before parsing: a CIB never has one, and entities are how a small
     document eats all memory.
     """
-    remedy = f"look at the output of '{CIBADMIN} --query --local'"
-    if len(data) > LARGEST:
-        raise CibUnreadable(f"the CIB has {len(data)} bytes, more than the {LARGEST} that mailha "
-                            "takes", remedy=remedy)
+    remedy = f"look at the output of '{' '.join(QUERY)}'"
+    if len(data) >= LARGEST:
+        raise CibUnreadable(f"the configuration has {LARGEST} bytes or more, which is more than "
+                            "mailha reads", remedy="remove what is not needed from it")
     # No NUL: in UTF-16 or UTF-32 the search for a document type would look past it.
     if b"\0" in data or b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise CibUnreadable("the CIB holds a document type or bytes that no CIB has", remedy=remedy)
@@ -141,9 +132,11 @@ def parse(data: bytes) -> Cib:
         root = ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
         raise CibUnreadable(f"the CIB is not well-formed XML: {error}", remedy=remedy) from None
-    if root.tag != "cib":
-        raise CibUnreadable(f"cibadmin answered with <{root.tag}> instead of <cib>", remedy=remedy)
-    cib = Cib(root)
+    configuration = root.find("configuration") if root.tag == "cib" else root
+    if configuration is None or configuration.tag != "configuration":
+        raise CibUnreadable(f"the CIB has no configuration, its root is <{root.tag[:40]}>",
+                            remedy=remedy)
+    cib = Cib(configuration)
     if not cib.nodes():
         raise CibUnreadable("the CIB names no node, so it is not yet the cluster's",
                             remedy="wait until 'crm_mon -1' shows this node online")
@@ -184,6 +177,4 @@ def _ask(machine: Machine, timeout: float) -> bytes:
     for name in _PASSED_ON:
         if name in os.environ:
             environment[name] = os.environ[name]
-    finished = machine.children.run([CIBADMIN, "--query", "--local"], timeout=timeout,
-                                    environment=environment)
-    return finished.stdout
+    return machine.children.run(QUERY, timeout=timeout, environment=environment).stdout

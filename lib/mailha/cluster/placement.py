@@ -84,7 +84,7 @@ def _scores(cib: Cib, constraint: Element, subject: rules.Subject) -> list[int]:
         if holds is False:
             continue
         if "score-attribute" in rule.attrib:
-            value = node.attributes().get(rule.get("score-attribute", ""))
+            value = dict(node.attributes()).get(rule.get("score-attribute", ""))
             # Without the attribute the score is unknown to us; a ban is the careful reading.
             score = -rules.INFINITY if value is None else rules.score(value)
         else:

@@ -125,14 +125,16 @@ def _expression_holds(expression: Element, subject: Subject) -> bool | None:
     elif name.startswith("#") and not name.startswith("#health"):
         return None
     else:
-        actual = node.attributes().get(name)
+        actual = dict(node.attributes()).get(name)
+        if actual is None:
+            # It may be a transient attribute, which is not in the configuration.
+            return None
     if operation in ("defined", "not_defined"):
-        return (actual is not None) == (operation == "defined")
+        return operation == "defined"
     expected = expression.get("value")
     if operation not in ("eq", "ne") or expected is None:
         return None
-    equal = actual is not None and actual.lower() == expected.lower()
-    return equal == (operation == "eq")
+    return (actual.lower() == expected.lower()) == (operation == "eq")
 
 
 def _resource_matches(expression: Element, subject: Subject) -> bool | None:

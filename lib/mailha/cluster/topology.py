@@ -108,4 +108,4 @@ def _is_for(level: Element, node: Node) -> bool:
         except re.error:
             return False
     wanted = (level.get("target-attribute"), level.get("target-value"))
-    return wanted in node.permanent_attributes()
+    return wanted in node.attributes()
