@@ -32,8 +32,9 @@ class ChildFailed(errors.Failed):
     """A child could not be started or did not end as it should.
 
     command: its argument list. exit_code: the child's, negative for a signal, None when it never
-    ended (`code` is what the agent ends with, as in every MailhaError). errno: of the failure to start it, or of the OSError in a bounded function; else 0.
-    stdout, stderr: what it wrote.
+    ended (`code` is what the agent ends with, as in every MailhaError). errno: of the
+    failure to start it, or of the OSError in a bounded function; else 0. stdout, stderr: what it
+    wrote.
     """
 
     def __init__(self, reason: str, *, command: Sequence[str], exit_code: int | None = None,

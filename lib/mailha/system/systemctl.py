@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from mailha import errors
 from mailha.system.children import ChildFailed, Children, Finished
-from mailha.system.systemd import SystemdUnavailable, Unit, UnitError
+from mailha.system.systemd import (NO_SUCH_PROCESS, NO_SUCH_UNIT, UNIT_MASKED,
+                                   SystemdUnavailable, Unit, UnitError)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Sequence
 
 _JOB = "/org/freedesktop/systemd1/job/"
+
+# The command tells errors in words only (LC_ALL=C).
+_ERRORS = ((" is masked", UNIT_MASKED), ("not loaded", NO_SUCH_UNIT), ("not found", NO_SUCH_UNIT),
+           ("No matching processes to kill", NO_SUCH_PROCESS))
 
 
 def parse_show(text: bytes) -> list[dict[str, str]]:
@@ -116,6 +121,7 @@ class Systemctl:
                 raise SystemdUnavailable(
                     f"systemd answers neither on D-Bus nor through systemctl: {error.reason}",
                     remedy="see whether PID 1 still lives: systemctl status") from None
-            raise UnitError(f"systemd refuses: {error.reason}") from None
+            name = next((name for part, name in _ERRORS if part in message), "")
+            raise UnitError(f"systemd refuses: {error.reason}", name=name) from None
         except errors.MailhaError as error:
             raise SystemdUnavailable(f"systemd does not answer: {error.reason}") from None

@@ -31,6 +31,11 @@ _NAME = "org.freedesktop.systemd1"
 _MANAGER = "org.freedesktop.systemd1.Manager"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 
+# Names of error answers that callers tell apart.
+NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
+NO_SUCH_PROCESS = "org.freedesktop.systemd1.NoSuchProcess"
+UNIT_MASKED = "org.freedesktop.systemd1.UnitMasked"
+
 # The interfaces that say ControlGroup; a target or a timer has no processes.
 _KINDS = {"service": "Service", "socket": "Socket", "mount": "Mount", "swap": "Swap",
           "slice": "Slice", "scope": "Scope"}
@@ -148,7 +153,7 @@ class Systemd:
         """
         if not _is_loadable(unit):
             raise UnitError(f"no unit can be called {unit!r}",
-                            name="org.freedesktop.systemd1.NoSuchUnit")
+                            name=NO_SUCH_UNIT)
         kind = unit.rpartition(".")[2].capitalize()
         calls = [Call(unit_path(unit), _PROPERTIES, "GetAll", "s", (f"{_NAME}.{interface}",))
                  for interface in ("Unit", kind)]
@@ -181,22 +186,37 @@ class Systemd:
             self._systemctl(timeout).cancel(path)
 
     def kill(self, unit: str, number: int, whom: str = "all", *,
-             timeout: float | None = None) -> None:
+             timeout: float | None = None) -> bool:
         """Send the signal to the unit's processes: "main", "control" or "all" of its group.
+
+        False when there was none to send it to: the unit ended in the meantime.
 
         Anything but SIGKILL is sent at most once, because a second SIGTERM is another order than
         the first (it cuts a database upgrade of Kopano): when the connection breaks after the
         call went out, SystemdUnavailable is raised and the caller looks what came of it.
         """
         call = Call(_MANAGER_PATH, _MANAGER, "KillUnit", "ssi", (unit, whom, number))
-        if self._ask([call], f"kill {unit}", timeout, repeatable=number == 9) is None:
-            self._systemctl(timeout).kill(unit, number, whom)
+        try:
+            if self._ask([call], f"kill {unit}", timeout, repeatable=number == 9) is None:
+                self._systemctl(timeout).kill(unit, number, whom)
+        except UnitError as error:
+            if error.name in (NO_SUCH_UNIT, NO_SUCH_PROCESS):
+                return False
+            raise
+        return True
 
     def reset_failed(self, unit: str, *, timeout: float | None = None) -> None:
-        """Forget that the unit failed, and its count of starts."""
+        """Forget that the unit failed, and its count of starts.
+
+        Nothing happens when systemd has forgotten the whole unit already.
+        """
         call = Call(_MANAGER_PATH, _MANAGER, "ResetFailedUnit", "s", (unit,))
-        if self._ask([call], f"reset-failed {unit}", timeout) is None:
-            self._systemctl(timeout).reset_failed(unit)
+        try:
+            if self._ask([call], f"reset-failed {unit}", timeout) is None:
+                self._systemctl(timeout).reset_failed(unit)
+        except UnitError as error:
+            if error.name != NO_SUCH_UNIT:
+                raise
 
     def reload(self, *, timeout: float | None = None) -> None:
         """Let systemd read its unit files anew (daemon-reload); returns when it has."""
@@ -208,7 +228,7 @@ class Systemd:
         answers = self._ask([_get(_MANAGER_PATH, _MANAGER, "SystemState")], "state", timeout)
         if answers is None:
             return self._systemctl(timeout).state()
-        return str(answers[0][0])
+        return str(answers[0][0]) if answers[0] else ""
 
     def _job(self, member: str, unit: str, timeout: float | None) -> str:
         call = Call(_MANAGER_PATH, _MANAGER, member, "ss", (unit, "replace"))
