@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,11 +69,12 @@ def test_a_rule_that_refers_to_itself_is_unknown() -> None:
     ("and", True, True, True), ("and", True, False, False), ("and", True, None, None),
     ("and", False, None, False), ("or", False, False, False), ("or", True, None, True),
     ("or", False, None, None), ("or", True, False, True), ("and", None, None, None)])
-def test_rules_join_what_is_known_and_what_is_not(operator: str, one: object, two: object,
-                                                  expected: object) -> None:
+def test_rules_join_what_is_known_and_what_is_not(operator: str, one: Optional[bool],
+                                                  two: Optional[bool],
+                                                  expected: Optional[bool]) -> None:
     kinds = {True: 'operation="eq" value="alice"', False: 'operation="eq" value="bob"',
              None: 'operation="gt" value="a"'}
-    parts = "".join(f'<expression id="e{number}" attribute="#uname" {kinds[part]}/>'  # type: ignore
+    parts = "".join(f'<expression id="e{number}" attribute="#uname" {kinds[part]}/>'
                     for number, part in enumerate((one, two)))
     text = f'<rule id="r" boolean-op="{operator}">{parts}</rule></configuration>'
     information = cib.parse(SMALL.replace(b"</configuration>", text.encode()))
@@ -81,8 +84,9 @@ def test_rules_join_what_is_known_and_what_is_not(operator: str, one: object, tw
 
 
 @pytest.mark.parametrize("text, value", [
-    ("INFINITY", 1_000_000), ("+INFINITY", 1_000_000), ("-infinity", -1_000_000), ("red", -1_000_000),
-    ("green", 0), ("12", 12), ("-3", -3), ("99999999", 1_000_000), ("", 0), ("x", 0)])
+    ("INFINITY", 1_000_000), ("+INFINITY", 1_000_000), ("-infinity", -1_000_000),
+    ("red", -1_000_000), ("green", 0), ("12", 12), ("-3", -3), ("99999999", 1_000_000),
+    ("", 0), ("x", 0)])
 def test_scores(text: str, value: int) -> None:
     assert rules.score(text) == value
 
@@ -106,8 +110,8 @@ TAGS = st.sampled_from(["resources", "constraints", "primitive", "group", "clone
                         "meta_attributes", "instance_attributes", "nvpair", "rule", "expression",
                         "rsc_location", "nodes", "node", "fencing-topology", "fencing-level",
                         "tags", "tag", "obj_ref", "crm_config", "cluster_property_set"])
-NAMES = st.sampled_from(["id", "id-ref", "name", "value", "class", "type", "template", "rsc", "node",
-                         "score", "target", "index", "devices", "uname", "operation", "attribute",
+NAMES = st.sampled_from(["id", "id-ref", "name", "value", "class", "type", "template", "rsc",
+                         "node", "score", "target", "index", "devices", "uname", "operation", "attribute",
                          "rsc-pattern", "target-pattern", "boolean-op", "score-attribute"])
 VALUES = st.sampled_from(["a", "b", "alice", "bob", "stonith", "stonith-enabled", "pcmk_host_list",
                           "target-role", "Stopped", "1", "-INFINITY", "(", "!", "", "#uname", "eq"])

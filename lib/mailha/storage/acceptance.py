@@ -79,5 +79,6 @@ def consume(machine: Machine, resource: str) -> bool:
 
 
 def _damaged(path: str) -> AcceptanceDamaged:
+    """Return the error for a word that cannot be understood."""
     return AcceptanceDamaged(f"'{path}' does not name one accepted version",
                              remedy="give your word again with 'mailha accept-version RESOURCE'")

@@ -16,6 +16,7 @@ import stat
 import time
 
 from mailha import errors
+from mailha.storage import patience
 from mailha.storage.version import Version
 from mailha.system.machine import Machine
 
@@ -48,8 +49,8 @@ class Record:
 def read(machine: Machine, directory: str, timeout: float) -> Record | None:
     """Return the record in a data directory; None if there is none.
 
-    Raises RecordDamaged, errors.Failed if the directory cannot be read, and ChildTimedOut if the
-    disk does not answer within timeout seconds.
+    Raises RecordDamaged, errors.Failed if the directory cannot be read, and patience.DiskSilent if
+    the disk does not answer within timeout seconds.
     """
     path = _path(directory)
 
@@ -70,7 +71,7 @@ def read(machine: Machine, directory: str, timeout: float) -> Record | None:
                 return b"strange it is a symbolic link"
             return b"error " + os.fsencode(error.strerror or "unknown error")
 
-    kind, _, content = machine.children.bounded(work, timeout=timeout).partition(b" ")
+    kind, _, content = patience.touch(machine, path, work, timeout).partition(b" ")
     if kind == b"absent":
         return None
     if kind == b"content":
@@ -84,8 +85,8 @@ def read(machine: Machine, directory: str, timeout: float) -> Record | None:
 def write(machine: Machine, directory: str, record: Record, timeout: float) -> None:
     """Write the record into a data directory, so that it survives a power cut from here on.
 
-    Raises errors.Failed if it cannot be written, and ChildTimedOut if the disk does not answer
-    within timeout seconds. The old record stays whole in either case.
+    Raises errors.Failed if it cannot be written, and patience.DiskSilent if the disk does not
+    answer within timeout seconds. The old record stays whole in either case.
     """
     path = _path(directory)
     temporary = f"{path}.{os.getpid()}"
@@ -98,7 +99,7 @@ def write(machine: Machine, directory: str, record: Record, timeout: float) -> N
             return os.fsencode(error.strerror or "unknown error")
         return b""
 
-    complaint = machine.children.bounded(work, timeout=timeout)
+    complaint = patience.touch(machine, path, work, timeout)
     if complaint:
         raise errors.Failed(f"cannot write '{path}': {os.fsdecode(complaint)}",
                             remedy="see whether the data's disk is full or read-only")
@@ -166,9 +167,11 @@ def _replace(path: str, temporary: str, data: bytes) -> None:
 
 
 def _path(directory: str) -> str:
+    """Return the path of the record in a data directory."""
     return os.path.join(directory, NAME)
 
 
 def _damaged(path: str, what: str) -> RecordDamaged:
+    """Return the error for a record that cannot be understood."""
     return RecordDamaged(f"the record of the last run '{path}' is damaged: {what}",
                          remedy="it is written anew at the next successful start")

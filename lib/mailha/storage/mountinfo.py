@@ -130,7 +130,7 @@ def lexical(path: str) -> str:
     part before it is a symbolic link, and looking would touch the path.
     """
     parts = path.split("/")
-    if parts[0] or "\0" in path:
+    if not path.startswith("/") or "\0" in path:
         raise errors.Failed(f"'{path}' is no absolute path", remedy="write it from / on")
     if ".." in parts:
         raise errors.Failed(f"'{path}' has '..' in it", remedy="write it without '..'")

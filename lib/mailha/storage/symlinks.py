@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 
 from mailha import errors
-from mailha.storage import mountinfo
+from mailha.storage import mountinfo, patience
 from mailha.storage.mountinfo import Mount
 from mailha.system.machine import Machine
 
@@ -55,7 +55,7 @@ def resolve(machine: Machine, path: str, *, timeout: float,
     accept: says of a mount whether it may be touched. timeout: seconds.
 
     Raises NotAccepted for the first mount on the way that may not, errors.Failed for a loop, an
-    unreadable part or a wrong path, and ChildTimedOut if the disk does not answer.
+    unreadable part or a wrong path, and patience.DiskSilent if the disk does not answer.
     """
     mountinfo.lexical(path)
     table = mountinfo.mounts(machine)
@@ -68,7 +68,7 @@ def resolve(machine: Machine, path: str, *, timeout: float,
         except errors.MailhaError as error:
             return b"fail " + os.fsencode(error.reason)
 
-    answer = os.fsdecode(machine.children.bounded(work, timeout=timeout))
+    answer = os.fsdecode(patience.touch(machine, path, work, timeout))
     kind, found = answer[:5], answer[5:]
     if kind == "stop ":
         raise NotAccepted(found, mountinfo.find(table, found))
