@@ -18,6 +18,15 @@ from mailha import errors
 _GONE = (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP)
 
 
+def usual(unit: str) -> str:
+    """Return where systemd puts a service that names no slice of its own.
+
+    If that group is populated, it is the unit's; else systemd has to be asked (ControlGroup). So
+    a monitor of healthy services saves a question for each.
+    """
+    return "/system.slice/" + unit
+
+
 class Cgroups:
     """The hierarchy in which systemd keeps its units: unified, hybrid or the old one.
 

@@ -70,6 +70,9 @@ class Finished:
 class Children:
     """Starts programs and functions in children."""
 
+    def __init__(self, root: str = "") -> None:
+        """Programs run in the real machine; root is taken only to be built as every part is."""
+
     def run(self, argv: Sequence[str], *, timeout: float, stdin: bytes = b"",
             environment: Mapping[str, str] | None = None,
             accept: Sequence[int] = (0,)) -> Finished:

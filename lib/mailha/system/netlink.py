@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 from _socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, inet_ntop, socket
-from struct import pack, unpack_from
+from _struct import pack, unpack_from  # type: ignore[import]  # no file to load
 
 from mailha import errors
 

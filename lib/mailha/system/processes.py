@@ -105,11 +105,13 @@ def script_of(arguments: list[str]) -> str:
     return ""
 
 
-def parse_stat(data: bytes) -> tuple[str, str, int, int] | None:
-    """Return (command, state, parent, start time) from /proc/PID/stat, None if it is damaged.
+def parse_stat(data: bytes) -> tuple[str, str, int, int, bool] | None:
+    """Return (command, state, parent, start time, is a thread) from /proc/PID/stat.
 
+    None if it is damaged.
     The command stands in parentheses and may hold spaces and parentheses itself, so the last
-    closing one counts (proc(5)).
+    closing one counts (proc(5)). /proc answers for the number of a thread too, though it does not
+    list it; the thread shows by having no exit signal (CLONE_THREAD in the kernel's fork.c).
     """
     opening, closing = data.find(b"("), data.rfind(b")")
     fields = data[closing + 1:].split()
@@ -119,7 +121,9 @@ def parse_stat(data: bytes) -> tuple[str, str, int, int] | None:
         parent, start_time = int(fields[1]), int(fields[19])
     except ValueError:
         return None
-    return os.fsdecode(data[opening + 1:closing]), os.fsdecode(fields[0]), parent, start_time
+    is_thread = fields[35:36] == [b"-1"]
+    return (os.fsdecode(data[opening + 1:closing]), os.fsdecode(fields[0]), parent, start_time,
+            is_thread)
 
 
 def parse_cgroup(data: bytes) -> str:
@@ -152,15 +156,19 @@ class Processes:
 
         A thread's number is not a process and gives None: a pid file that points at one is stale.
         """
-        if pid <= 0 or self._is_thread(pid):
+        if pid <= 0:
             return None
-        return self._read(pid)
+        found = parse_stat(self._content(pid, "stat"))
+        if found is None or found[4]:
+            return None
+        command, state, parent, start_time, _ = found
+        return Process(pid, start_time, state, parent, command, self._executable(pid), self)
 
     def all(self) -> Iterator[Process]:
         """Give every process of our pid namespace, zombies and kernel threads included."""
         for pid in self._pids():
             if self._is_ours(pid):
-                process = self._read(pid)
+                process = self.read(pid)
                 if process is not None:
                     yield process
 
@@ -180,7 +188,7 @@ class Processes:
             program = self._executable(pid)
             if program not in found and not (program and is_interpreter(program)):
                 continue
-            process = self._read(pid)
+            process = self.read(pid)
             if process is None or not process.alive or not self._is_ours(pid):
                 continue
             for executable in found:
@@ -190,7 +198,7 @@ class Processes:
 
     def is_same(self, process: Process) -> bool:
         """Tell whether that very process still lives: same pid, same start time, no zombie."""
-        now = self._read(process.pid)
+        now = self.read(process.pid)
         return now is not None and now.start_time == process.start_time and now.alive
 
     def signal(self, process: Process, number: int) -> bool:
@@ -242,13 +250,6 @@ class Processes:
         """Return the control group of a pid, "" when it is gone."""
         return parse_cgroup(self._content(pid, "cgroup"))
 
-    def _read(self, pid: int) -> Process | None:
-        found = parse_stat(self._content(pid, "stat"))
-        if found is None:
-            return None
-        command, state, parent, start_time = found
-        return Process(pid, start_time, state, parent, command, self._executable(pid), self)
-
     def _pids(self) -> list[int]:
         try:
             return [int(name) for name in os.listdir(self._proc) if name.isdigit()]
@@ -284,13 +285,6 @@ class Processes:
         except OSError:
             return ""
         return path[:-len(DELETED)] if path.endswith(DELETED) else path
-
-    def _is_thread(self, pid: int) -> bool:
-        """Tell whether the number is a thread's: /proc answers for it, though it lists it not."""
-        for line in self._content(pid, "status").split(b"\n"):
-            if line.startswith(b"Tgid:"):
-                return line.split()[1:] != [b"%d" % pid]
-        return False
 
     def _is_ours(self, pid: int) -> bool:
         """Tell whether the process is in our own pid namespace; yes where it cannot be known."""
