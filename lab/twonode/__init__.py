@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""twonode: a real two-node Pacemaker cluster on one machine, without virtual machines.
+
+A node is a process tree in namespaces of its own: its process 1 is systemd, its root is a Debian
+with the distribution's own corosync and pacemaker units, its network cards are virtual, and its
+disks are block devices. It has the host's kernel and nothing else of the host, and none of the
+capabilities that could reach through to it.
+
+Everything of a lab hangs on one process, the supervisor. Killing that is how a lab is taken down,
+and why a lab that crashes leaves nothing running::
+
+    launcher                        waits, and sweeps up
+      supervisor                    holds bridges, power and timers; takes requests
+        alice, bob: systemd         the nodes, each in a cgroup of the lab
+        outside                     a machine beside the cluster: mail client, administrator
+          ipmi_sim                  one management controller per node
+
+          LAN 198.51.100.0/24             .1 outside  .11 alice  .12 bob
+          interconnect 203.0.113.0/24                 .11 alice  .12 bob
+          management 192.0.2.0/24         .1 outside  .11 alice  .12 bob  .101 and .102 their BMCs
+
+The modules, from the bottom up:
+
+================  ================================================================================
+linux             the system calls that Python does not offer
+plan              what a lab looks like, its addresses, and where its files lie
+aptsources        the package sources of the image, derived from those of the host
+image             the root image: built once, shared by all nodes
+rootfs            what a machine sees as its file systems
+network           bridges and cables
+loop              the shared disks
+cgroup            a machine's cgroup
+configuration     what a node's own disk says beyond the image
+install           putting the suite on a machine
+boot              what the first process of a machine does
+enter             running a command in a machine
+bmc               the management controllers
+power             the power of a node: on, off, reset, and what off promises
+launcher          making the supervisor and sweeping up after it
+supervisor        the one process that a lab lives and dies with
+sandbox           a throwaway machine without a cluster
+lab               the lab as tests and the demonstration use it
+preflight         whether this host can run a lab
+cli               the lab as the command line uses it
+================  ================================================================================
+
+A power loss is one: before a node is killed, its file systems on the shared disks are stopped dead,
+journal and all, so that what was not synced is lost. Its own disk, an overlay directory, keeps
+everything that was written; there the lab is kinder than a real machine.
+"""

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A sandbox: a throwaway machine with the suite installed, for programs that need no cluster.
+
+It has the tools of the image (crm, pcs, crm_resource, ocf-tester, man), no systemd, and no network
+but loopback. It starts in a fraction of a second and vanishes with whoever made it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Mapping, Optional, Sequence, Type, Union
+
+from twonode import boot, install, linux, rootfs
+from twonode.enter import Door
+from twonode.plan import DATA
+
+HOSTNAME = "sandbox"
+
+HOSTS = "127.0.0.1 localhost sandbox\n"
+
+
+class Sandbox:
+    """A throwaway machine, as a context manager."""
+
+    def __init__(self, image: Path, *, disk: Optional[Path] = None, suite: bool = True) -> None:
+        """Describe a sandbox; entering the context starts it.
+
+        image: what image.ensure returned.
+        disk: keep what is written in this directory instead of throwing it away.
+        suite: install the suite of this checkout.
+        """
+        self._image = image
+        self._given_disk = disk
+        self._suite = suite
+
+    def __enter__(self) -> Sandbox:
+        DATA.mkdir(parents=True, exist_ok=True)
+        self._machine = Path(tempfile.mkdtemp(prefix=".sandbox-", dir=DATA))
+        self._disk = self._given_disk or self._machine / "disk"
+        if self._given_disk is not None:
+            (self._machine / "disk").symlink_to(self._given_disk.resolve())
+        try:
+            self._start()
+        except BaseException:
+            shutil.rmtree(self._machine, ignore_errors=True)
+            raise
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
+                 trace: Optional[TracebackType]) -> None:
+        self._door.close()
+        assert self._holder.stdin is not None
+        self._holder.stdin.close()      # which is what it waits for
+        self._holder.wait(timeout=30)
+        shutil.rmtree(self._machine)
+
+    def run(self, argv: Sequence[str], *, timeout: float, input: Union[bytes, str, None] = None,
+            check: bool = False, environment: Mapping[str, str] = {},
+            ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the sandbox; see Door.run."""
+        return self._door.run(argv, timeout=timeout, input=input, check=check,
+                              environment=environment)
+
+    def path(self, inside: str) -> Path:
+        """Return where the host finds the file that the sandbox calls `inside`.
+
+        It may be written to as well, also while the sandbox runs.
+        """
+        return Path(f"/proc/{self._process}/root") / inside.lstrip("/")
+
+    def _start(self) -> None:
+        (self._disk / "etc").mkdir(parents=True, exist_ok=True)
+        (self._disk / "etc/hosts").write_text(HOSTS)
+        if self._suite:
+            install.unpack(install.archive(), self._disk)
+        rootfs.adopt_directories(self._disk, self._image)
+        self._holder = subprocess.Popen(
+            [sys.executable, "-m", "twonode.sandbox", str(self._image), str(self._machine)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+            cwd=Path(__file__).resolve().parents[1])
+        assert self._holder.stdout is not None
+        answer = self._holder.stdout.readline().decode()
+        self._holder.stdout.close()
+        if not answer.strip().isdigit():
+            self._holder.wait(timeout=30)
+            raise boot.BootFailed((self._machine / "console").read_text().strip())
+        self._process = int(answer)
+        self._door = Door.of_process(self._process)
+        if self._suite:
+            self.run(install.COMPILE, timeout=60, check=True)
+
+
+def compiled_suite(image: Path) -> bytes:
+    """Return the suite as an archive, its library compiled by the Python of the image."""
+    DATA.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".suite-", dir=DATA) as directory:
+        with Sandbox(image, disk=Path(directory)):
+            pass        # starting it installs and compiles
+        return install.pack(Path(directory) / "usr", "usr")
+
+
+def hold(image: Path, machine: Path) -> None:
+    """Start the sandbox's process 1, report it on stdout, and live until stdin ends.
+
+    Process 1 dies with us, and everything in the sandbox with it: whoever made the sandbox may be
+    killed in any way, nothing of it goes on running.
+    """
+    ours, theirs = socket.socketpair()
+
+    def first_process() -> None:
+        linux.die_with_parent()
+        boot.bench(image, machine, HOSTNAME, ready=theirs, own_network=True)
+
+    process = boot.start(first_process, machine / "console")
+    theirs.close()
+    if ours.recv(1) == b"!":
+        print(process, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    hold(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The supervisor: the one process that a lab lives and dies with.
+
+It is process 1 of a pid namespace, with networks and mounts of its own. Kill it, and the kernel
+ends everything of the lab: nodes, controllers, networks, mounts, loop devices. All that can stay is
+empty directories and files, which the launcher, its parent, sweeps up.
+
+One thread does everything: it waits for a request, the end of a child, a timer or a sysrq, and none
+of what it then does waits for a node.
+
+A request is one JSON object in one packet on the control socket, and so is the answer. Its "do"
+names a method ``do_...`` of Supervisor; an answer with "error" says what was wrong with it.
+"""
+
+from __future__ import annotations
+
+import array
+import heapq
+import itertools
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+from twonode import bmc, boot, cgroup, enter, launcher, linux, network
+from twonode.plan import NETWORKS, BadPlan, Places, Plan
+from twonode.power import Node
+
+OUTSIDE = "outside"
+"""The machine that is not in the cluster: mail client, administrator, home of the controllers."""
+
+MAXIMUM_REQUEST = 65536
+
+Request = Dict[str, Any]
+Answer = Dict[str, Any]
+
+
+class Loop:
+    """Waits for what happens, and calls whom it concerns."""
+
+    def __init__(self) -> None:
+        """Watch over nothing yet but the children."""
+        self._selector = selectors.DefaultSelector()
+        self._timers: List[Tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        self._called_off: Dict[int, bool] = {}
+        self._children: Dict[int, Callable[[int], None]] = {}
+        self.after_each: Callable[[], None] = lambda: None
+        woken, waker = socket.socketpair()
+        for end in (woken, waker):
+            end.setblocking(False)
+        self._keep = waker
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        self.watch(woken, lambda: self._reap(woken))
+
+    def watch(self, source: Any, action: Callable[[], None]) -> None:
+        """Call `action` whenever there is something to read from `source`."""
+        self._selector.register(source, selectors.EVENT_READ, action)
+
+    def forget(self, source: Any) -> None:
+        """Watch `source` no longer."""
+        self._selector.unregister(source)
+
+    def after(self, seconds: float, action: Callable[[], None]) -> Callable[[], None]:
+        """Call `action` once after some seconds; return what calls that off."""
+        number = next(self._numbers)
+        heapq.heappush(self._timers, (time.monotonic() + seconds, number, action))
+        return lambda: self._called_off.update({number: True})
+
+    def when_ended(self, process: int, action: Callable[[int], None]) -> None:
+        """Call `action` with the wait status of a child when it has ended."""
+        self._children[process] = action
+
+    def say(self, text: str) -> None:
+        """Write a line to the log."""
+        print(f"{time.strftime('%H:%M:%S')}.{int(time.time() * 1000) % 1000:03d} {text}",
+              flush=True)
+
+    def run(self) -> None:
+        """Wait and call, for ever."""
+        while True:
+            self._guarded(self.after_each)
+            wait = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+            for key, _ in self._selector.select(wait):
+                self._guarded(key.data)
+            while self._timers and self._timers[0][0] <= time.monotonic():
+                _, number, action = heapq.heappop(self._timers)
+                if not self._called_off.pop(number, False):
+                    self._guarded(action)
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Do one thing; should it fail, the lab lives on and the log says why."""
+        try:
+            action()
+        except Exception:
+            self.say("failed: " + traceback.format_exc())
+
+    def _reap(self, woken: socket.socket) -> None:
+        """Take the status of every child that has ended, our own ones and the adopted orphans."""
+        try:
+            woken.recv(4096)
+        except BlockingIOError:
+            pass
+        while True:
+            try:
+                process, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if process == 0:
+                return
+            self._children.pop(process, lambda status: None)(status)
+
+
+class Supervisor:
+    """Nodes, controllers and networks of one lab, and the requests that they are moved by."""
+
+    def __init__(self, plan: Plan, loop: Loop, groups: Path) -> None:
+        """Take up the plan; nothing runs before `start`.
+
+        groups: where the lab's cgroups are to be made.
+        """
+        self.plan = plan
+        self.places = Places(plan.name)
+        self.loop = loop
+        self.nodes = {name: Node(name, plan, loop, groups) for name in plan.nodes}
+        self.controllers: Dict[str, int] = {}
+        self.outside = 0
+        self._waiting: List[Tuple[Callable[[], bool], socket.socket]] = []
+        loop.after_each = self._answer_waiting
+
+    def start(self) -> None:
+        """Bring up networks, controllers and nodes, and start to take requests."""
+        network.build_bridges()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(str(self.places.control))
+        listener.listen(64)
+        self.loop.watch(listener, lambda: self._accept(listener))
+        self._start_outside()
+        for name, node in self.nodes.items():
+            self._guard_sysrq(node)
+            self._set_controller(name, True)
+        for node in self.nodes.values():
+            node.power_on()
+
+    # -- requests ---------------------------------------------------------------------------
+
+    def do_status(self, request: Request) -> Answer:
+        """Say how things stand."""
+        return {"name": self.plan.name, "suite": self.plan.suite, "nodes": {
+            name: {"power": node.state, "controller": name in self.controllers,
+                   "cut": sorted(node.cut), "address": self.plan.address(name),
+                   "bmc": self.plan.bmc_address(name)}
+            for name, node in self.nodes.items()}}
+
+    def do_power(self, request: Request) -> Answer:
+        """Act on a node's power: "off", "on", "reset" or "shutdown"."""
+        node = self._node(request)
+        {"off": node.power_off, "on": node.power_on, "reset": node.reset,
+         "shutdown": node.shut_down}[request["action"]]()
+        return {}
+
+    def do_chassis(self, request: Request) -> Answer:
+        """Answer what ipmi_sim asks of the chassis: get or set, then names and values."""
+        node = self._node(request)
+        verb, *words = request["words"]
+        self.loop.say(f"{node.name}: controller asked to {' '.join(request['words'])}")
+        if verb == "get":
+            known = {"power": int(node.powered), "boot": "default"}
+            return {"text": "\n".join(f"{word}:{known[word]}" for word in words)}
+        for word, value in zip(words[::2], words[1::2]):
+            {"power": node.power_on if value == "1" else node.power_off, "reset": node.reset,
+             "shutdown": node.shut_down}.get(word, lambda: None)()
+        return {}
+
+    def do_carrier(self, request: Request) -> Answer:
+        """Cut or mend cables of a node."""
+        known = [candidate.name for candidate in NETWORKS]
+        for link in request["links"]:
+            if link not in known:
+                raise BadPlan(f"no link {link!r}; there are {', '.join(known)}")
+            self._node(request).set_carrier(link, request["up"])
+            self.loop.say(f"{request['node']}: {link} {'mended' if request['up'] else 'cut'}")
+        return {}
+
+    def do_controller(self, request: Request) -> Answer:
+        """Take the power of a node's controller away, or give it back."""
+        self._set_controller(self._node(request).name, request["present"])
+        return {}
+
+    def do_enter(self, request: Request) -> Answer:
+        """Send the namespaces of a machine along with the answer, and its cgroup last."""
+        machine = request["machine"]
+        process = self.outside if machine == OUTSIDE else self._node({"node": machine}).process
+        if not process or (machine != OUTSIDE and self.nodes[machine].state != "on"):
+            raise BadPlan(f"{machine} is not running")
+        paths = [f"/proc/{process}/ns/{kind}" for kind in enter.KINDS]
+        descriptors = [os.open(path, os.O_RDONLY) for path in paths]
+        if machine != OUTSIDE:
+            group = self.nodes[machine].group / cgroup.EXECUTE
+            cgroup.make(self.nodes[machine].group)
+            descriptors.append(os.open(group / "cgroup.procs", os.O_WRONLY))
+        return {"descriptors": descriptors}
+
+    # -- the inside -------------------------------------------------------------------------
+
+    def _node(self, request: Request) -> Node:
+        self.plan.number(request["node"])
+        return self.nodes[request["node"]]
+
+    def _start_outside(self) -> None:
+        """Start the outside machine and wait until it is there."""
+        disk = self.places.machine_disk(OUTSIDE)
+        for name in self.nodes:
+            bmc.write_files(disk, self.plan, name)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self.outside = boot.start(
+                lambda: boot.bench(Path(self.plan.image), self.places.machine(OUTSIDE), OUTSIDE,
+                                   ready=theirs, own_network=False,
+                                   shares={"/run/lab": self.places.runtime}),
+                self.places.console(OUTSIDE))
+            theirs.close()
+            if ours.recv(1) != b"!":
+                raise boot.BootFailed(self.places.console(OUTSIDE).read_text().strip())
+
+    def _set_controller(self, name: str, present: bool) -> None:
+        """Start or kill the controller of a node; its address comes and goes with it."""
+        if present == (name in self.controllers):
+            return
+        network.set_bmc_address(self.plan, name, present)
+        if not present:
+            os.kill(self.controllers.pop(name), signal.SIGKILL)
+            return
+        with enter.Door.of_process(self.outside) as door, \
+                open(self.places.console(f"{name}-bmc"), "ab") as console:
+            child = door.popen(bmc.command(name), stdin=-3, stdout=console, stderr=console)
+        self.controllers[name] = child.pid
+        self.loop.when_ended(child.pid, lambda status: self._controller_ended(name, child, status))
+
+    def _controller_ended(self, name: str, child: Any, status: int) -> None:
+        """Note the end of a controller; only one that we did not end is worth a line."""
+        child.returncode = status       # it has been reaped; Popen need not try
+        if self.controllers.get(name) == child.pid:
+            del self.controllers[name]
+            self.loop.say(f"{name}: its controller ended by itself, wait status {status}")
+
+    def _guard_sysrq(self, node: Node) -> None:
+        """Let what a node writes to its /proc/sysrq-trigger happen to the node alone."""
+        path = self.places.runtime / f"sysrq-{node.name}"
+        os.mkfifo(path, 0o600)
+        reader = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        node.sysrq = path
+        actions = {b"b": node.reset, b"c": node.power_off, b"o": node.power_off}
+        self.loop.watch(reader, lambda: actions.get(os.read(reader, 1), lambda: None)())
+
+    def _accept(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        self.loop.watch(connection, lambda: self._serve(connection))
+
+    def _serve(self, connection: socket.socket) -> None:
+        """Read one request and answer it, now or when what it waits for has come to pass."""
+        packet = connection.recv(MAXIMUM_REQUEST)
+        self.loop.forget(connection)
+        if not packet:
+            connection.close()
+            return
+        try:
+            request = json.loads(packet)
+            answer = getattr(self, f"do_{request['do']}")(request)
+        except (BadPlan, LookupError, ValueError, AttributeError, OSError) as error:
+            answer = {"error": str(error) or type(error).__name__}
+        if "until" in request and "error" not in answer:
+            node, states = self._node(request), list(request["until"])
+            self._waiting.append((lambda: node.state in states, connection))
+        else:
+            self._answer(connection, answer)
+
+    def _answer_waiting(self) -> None:
+        """Answer the requests whose time has come."""
+        for entry in [entry for entry in self._waiting if entry[0]()]:
+            self._waiting.remove(entry)
+            self._answer(entry[1], {})
+
+    def _answer(self, connection: socket.socket, answer: Answer) -> None:
+        descriptors = answer.pop("descriptors", [])
+        attachment = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        try:
+            connection.sendmsg([json.dumps(answer).encode()], attachment if descriptors else [])
+        except OSError:
+            pass        # whoever asked does not want to know any more
+        for descriptor in descriptors:
+            os.close(descriptor)
+        connection.close()
+
+
+def main() -> None:
+    """Be the supervisor of the lab that argv names; argv[2] is a descriptor to say "ready" on."""
+    plan = Plan.from_json(Places(sys.argv[1]).plan.read_text())
+    launcher.launch(plan.name, int(sys.argv[2]), lambda: _supervise(plan, int(sys.argv[2])))
+
+
+def _supervise(plan: Plan, ready: int) -> None:
+    """Be process 1 of the lab."""
+    linux.mount("proc", "/proc", "proc")
+    groups = Places(plan.name).data / "cgroups"
+    groups.mkdir()
+    linux.mount("cgroup2", groups, "cgroup2")
+    loop = Loop()
+    supervisor = Supervisor(plan, loop, groups / Places(plan.name).cgroup)
+    try:
+        supervisor.start()
+    except Exception as error:
+        os.write(ready, f"{type(error).__name__}: {error}".encode())
+        raise
+    os.write(ready, b"ready")
+    os.close(ready)
+    loop.run()
+
+
+if __name__ == "__main__":
+    main()
