@@ -81,7 +81,7 @@ class Files:
                     os.unlink(temporary)
                 except OSError:
                     pass
-            raise _failure("write", path, error) from None
+            raise failure("write", path, error) from None
 
     def remove(self, path: str) -> bool:
         """Remove the file; False if it was not there. Raises errors.Failed."""
@@ -90,7 +90,7 @@ class Files:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise _failure("remove", path, error) from None
+            raise failure("remove", path, error) from None
         return True
 
     def exists(self, path: str) -> bool:
@@ -103,7 +103,7 @@ class Files:
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
-            raise _failure("look at", path, error) from None
+            raise failure("look at", path, error) from None
         return True
 
     def modified(self, path: str) -> float | None:
@@ -113,7 +113,7 @@ class Files:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise _failure("look at", path, error) from None
+            raise failure("look at", path, error) from None
 
     def names(self, path: str) -> list[str]:
         """Return the names in the directory, sorted; empty if it is not there."""
@@ -122,7 +122,7 @@ class Files:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise _failure("list", path, error) from None
+            raise failure("list", path, error) from None
 
     def make_directory(self, path: str, mode: int = 0o755) -> None:
         """Make the directory and those above it, each with exactly this mode if it is new.
@@ -142,7 +142,7 @@ class Files:
                     raise errors.Failed(f"cannot make directory {directory}: a file is there",
                                         remedy="move it away") from None
             except OSError as error:
-                raise _failure("make directory", directory, error) from None
+                raise failure("make directory", directory, error) from None
 
     @staticmethod
     def _sync(directory: str) -> None:
@@ -153,6 +153,6 @@ class Files:
             os.close(descriptor)
 
 
-def _failure(verb: str, path: str, error: OSError) -> errors.Failed:
+def failure(verb: str, path: str, error: OSError) -> errors.Failed:
     return errors.Failed(f"cannot {verb} {path}: {error.strerror}",
                          remedy=_REMEDIES.get(error.errno or 0, ""))
