@@ -111,8 +111,9 @@ TAGS = st.sampled_from(["resources", "constraints", "primitive", "group", "clone
                         "rsc_location", "nodes", "node", "fencing-topology", "fencing-level",
                         "tags", "tag", "obj_ref", "crm_config", "cluster_property_set"])
 NAMES = st.sampled_from(["id", "id-ref", "name", "value", "class", "type", "template", "rsc",
-                         "node", "score", "target", "index", "devices", "uname", "operation", "attribute",
-                         "rsc-pattern", "target-pattern", "boolean-op", "score-attribute"])
+                         "node", "score", "target", "index", "devices", "uname", "operation",
+                         "attribute", "rsc-pattern", "target-pattern", "boolean-op",
+                         "score-attribute"])
 VALUES = st.sampled_from(["a", "b", "alice", "bob", "stonith", "stonith-enabled", "pcmk_host_list",
                           "target-role", "Stopped", "1", "-INFINITY", "(", "!", "", "#uname", "eq"])
 ATTRIBUTES = st.dictionaries(NAMES, VALUES, max_size=5)

@@ -27,7 +27,8 @@ def test_one_uncovered_node_of_three_is_named() -> None:
     assert refusal(information, "carol") == ""
 
 
-@pytest.mark.parametrize("text", ["alice bob", "alice,bob", "ALICE, Bob", " bob", "alice\tbob"])
+@pytest.mark.parametrize("text", ["alice bob", "alice,bob", "ALICE, Bob", " bob", "alice\tbob",
+                                  "alice;bob"])
 def test_host_lists_are_read_as_pacemaker_does(text: str) -> None:
     information = configuration(resources=device("st", targets=text))
     assert refusal(information, "alice") == ""
