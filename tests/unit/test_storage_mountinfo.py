@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, List, Tuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_machine import FakeMachine
 from mailha import errors
 from mailha.storage import mountinfo
-from mailha.system.files import Files
+from mailha.system.machine import Machine
 
 REAL = b"""\
 21 26 0:19 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw
@@ -27,19 +27,11 @@ REAL = b"""\
 """
 
 
-class Box:
-    """A machine with only files."""
-
-    def __init__(self, root: Path, table: bytes) -> None:
-        place = root / "proc" / "self"
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "mountinfo").write_bytes(table)
-        self.files = Files(str(root))
-
-
-def box(root: Path, table: bytes = REAL) -> Any:
+def box(table: bytes = REAL) -> Any:
     """Return a machine with that table of mounts."""
-    return Box(root, table)
+    machine = FakeMachine()
+    machine.files.put(mountinfo.TABLE, table)
+    return machine
 
 
 def line(identifier: int, parent: int, point: str, fstype: str = "ext4", root: str = "/") -> bytes:
@@ -51,73 +43,73 @@ def line(identifier: int, parent: int, point: str, fstype: str = "ext4", root: s
     ("/", "ext4"), ("/etc/kopano", "ext4"), ("/srv", "xfs"), ("/srv/", "xfs"), ("/srvx", "ext4"),
     ("//srv//data/.", "xfs"), ("/srv/mail store/a/b", "nfs4"), ("/srv/mail", "xfs"),
     ("/run/mailha", "tmpfs"), ("/mnt/empty/x", "tmpfs")])
-def test_a_path_is_on_the_nearest_mount_above_it(tmp_path: Path, path: str, fstype: str) -> None:
-    assert mountinfo.mount_of(box(tmp_path), path).fstype == fstype
+def test_a_path_is_on_the_nearest_mount_above_it(path: str, fstype: str) -> None:
+    assert mountinfo.mount_of(box(), path).fstype == fstype
 
 
 @pytest.mark.parametrize("path, answer", [
     ("/", True), ("/srv", True), ("/srv/", True), ("/srv/mail store", True), ("/srv/mail", False),
     ("/srv/mail store/x", False), ("/var", False)])
-def test_only_what_is_mounted_there_makes_a_mount_point(tmp_path: Path, path: str,
+def test_only_what_is_mounted_there_makes_a_mount_point(path: str,
                                                         answer: bool) -> None:
-    assert mountinfo.is_mountpoint(box(tmp_path), path) is answer
+    assert mountinfo.is_mountpoint(box(), path) is answer
 
 
-def test_every_field_is_read(tmp_path: Path) -> None:
-    mount = mountinfo.mount_of(box(tmp_path), "/srv/mail store")
+def test_every_field_is_read() -> None:
+    mount = mountinfo.mount_of(box(), "/srv/mail store")
     assert (mount.identifier, mount.parent, mount.device, mount.root) == (91, 90, "0:60", "/low")
     assert (mount.source, mount.super_options) == ("filer:/export/low", "rw,vers=4.2")
-    assert mountinfo.mount_of(box(tmp_path), "/mnt/empty").source == ""
+    assert mountinfo.mount_of(box(), "/mnt/empty").source == ""
 
 
-def test_an_image_that_is_mounted_writable_is_read_only(tmp_path: Path) -> None:
-    mount = mountinfo.mount_of(box(tmp_path), "/mnt/image")
+def test_an_image_that_is_mounted_writable_is_read_only() -> None:
+    mount = mountinfo.mount_of(box(), "/mnt/image")
     assert mount.read_only
-    assert not mountinfo.mount_of(box(tmp_path), "/srv").read_only
+    assert not mountinfo.mount_of(box(), "/srv").read_only
 
 
-def test_a_mount_hidden_by_a_later_one_above_it_is_not_found(tmp_path: Path) -> None:
+def test_a_mount_hidden_by_a_later_one_above_it_is_not_found() -> None:
     """findmnt -T and every longest prefix say "hidden" here, and are wrong."""
     table = (line(1, 0, "/") + line(2, 1, "/a", "outer") + line(3, 2, "/a/b", "hidden")
              + line(4, 2, "/a", "top"))
-    assert mountinfo.mount_of(box(tmp_path, table), "/a/b").fstype == "top"
-    assert not mountinfo.is_mountpoint(box(tmp_path, table), "/a/b")
+    assert mountinfo.mount_of(box(table), "/a/b").fstype == "top"
+    assert not mountinfo.is_mountpoint(box(table), "/a/b")
 
 
-def test_of_mounts_stacked_on_one_directory_the_last_is_seen(tmp_path: Path) -> None:
+def test_of_mounts_stacked_on_one_directory_the_last_is_seen() -> None:
     table = line(1, 0, "/") + b"".join(line(number, number - 1, "/a", f"fs{number}")
                                        for number in range(2, 6))
     for shuffled in (table, b"\n".join(reversed(table.split(b"\n"))) + b"\n"):
-        assert mountinfo.mount_of(box(tmp_path, shuffled), "/a/x").fstype == "fs5"
+        assert mountinfo.mount_of(box(shuffled), "/a/x").fstype == "fs5"
 
 
-def test_a_mount_over_the_root_itself_is_followed(tmp_path: Path) -> None:
+def test_a_mount_over_the_root_itself_is_followed() -> None:
     table = line(1, 1, "/", "rootfs") + line(2, 1, "/", "ext4") + line(3, 2, "/a", "xfs")
-    assert mountinfo.mount_of(box(tmp_path, table), "/a").fstype == "xfs"
-    assert mountinfo.mount_of(box(tmp_path, table), "/").fstype == "ext4"
+    assert mountinfo.mount_of(box(table), "/a").fstype == "xfs"
+    assert mountinfo.mount_of(box(table), "/").fstype == "ext4"
 
 
-def test_nested_mounts_are_followed_all_the_way(tmp_path: Path) -> None:
+def test_nested_mounts_are_followed_all_the_way() -> None:
     table = line(1, 0, "/") + line(2, 1, "/a") + line(3, 2, "/a/b/c") + line(4, 3, "/a/b/c/d", "x")
-    assert mountinfo.mount_of(box(tmp_path, table), "/a/b/c/d/e").fstype == "x"
-    assert mountinfo.mount_of(box(tmp_path, table), "/a/b").identifier == 2
+    assert mountinfo.mount_of(box(table), "/a/b/c/d/e").fstype == "x"
+    assert mountinfo.mount_of(box(table), "/a/b").identifier == 2
 
 
-def test_a_bind_mount_shows_the_file_system_behind_it(tmp_path: Path) -> None:
+def test_a_bind_mount_shows_the_file_system_behind_it() -> None:
     table = line(1, 0, "/") + line(2, 1, "/mnt", "nfs4") + line(3, 1, "/srv", "nfs4", "/low")
-    mount = mountinfo.mount_of(box(tmp_path, table), "/srv/x")
+    mount = mountinfo.mount_of(box(table), "/srv/x")
     assert (mount.fstype, mount.root) == ("nfs4", "/low")
 
 
-def test_a_removed_mount_point_is_told_apart(tmp_path: Path) -> None:
+def test_a_removed_mount_point_is_told_apart() -> None:
     table = line(1, 0, "/") + line(2, 1, "/a//deleted", "xfs")
     table += line(3, 1, "/b", "xfs", "/x//deleted")
-    assert mountinfo.mount_of(box(tmp_path, table), "/a").fstype == "ext4"
-    assert mountinfo.mount_of(box(tmp_path, table), "/b").deleted
-    assert not mountinfo.mount_of(box(tmp_path, table), "/a").deleted
+    assert mountinfo.mount_of(box(table), "/a").fstype == "ext4"
+    assert mountinfo.mount_of(box(table), "/b").deleted
+    assert not mountinfo.mount_of(box(table), "/a").deleted
 
 
-def test_below_a_path_only_the_visible_mounts_count(tmp_path: Path) -> None:
+def test_below_a_path_only_the_visible_mounts_count() -> None:
     table = mountinfo.parse(line(1, 0, "/") + line(2, 1, "/a", "outer")
                             + line(3, 2, "/a/b", "hidden") + line(4, 2, "/a", "top")
                             + line(5, 4, "/a/c") + line(6, 5, "/a/c/d")
@@ -127,28 +119,29 @@ def test_below_a_path_only_the_visible_mounts_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "srv", "./srv", "/srv/../etc", "/..", "/a\0b"])
-def test_paths_whose_meaning_would_need_a_look_are_refused(tmp_path: Path, path: str) -> None:
+def test_paths_whose_meaning_would_need_a_look_are_refused(path: str) -> None:
     with pytest.raises(errors.Failed):
-        mountinfo.mount_of(box(tmp_path), path)
+        mountinfo.mount_of(box(), path)
 
 
 @pytest.mark.parametrize("table", [
     b"garbage\n", b"1 0 8:1 / / rw ext4 src rw\n", b"x 0 8:1 / / rw - ext4 src rw\n",
     b"1 0 8:1 / / rw - ext4\n", b"1 0 8:1 / /a rw - ext4 src rw\n", b""])
-def test_a_damaged_table_is_said_so(tmp_path: Path, table: bytes) -> None:
+def test_a_damaged_table_is_said_so(table: bytes) -> None:
     with pytest.raises(mountinfo.MountTableDamaged) as caught:
-        mountinfo.mount_of(box(tmp_path, table), "/a")
+        mountinfo.mount_of(box(table), "/a")
     assert "mountinfo" in str(caught.value)
 
 
-def test_a_missing_table_is_said_so(tmp_path: Path) -> None:
-    machine: Any = type("Empty", (), {"files": Files(str(tmp_path))})()
+def test_a_missing_table_is_said_so() -> None:
+    machine = box()
+    machine.files.remove(mountinfo.TABLE)
     with pytest.raises(mountinfo.MountTableDamaged):
         mountinfo.mounts(machine)
 
 
 def test_the_table_of_this_machine_is_understood() -> None:
-    machine: Any = type("Here", (), {"files": Files("")})()
+    machine = Machine()
     assert mountinfo.is_mountpoint(machine, "/")
     assert mountinfo.mount_of(machine, "/proc/self").fstype == "proc"
     for mount in mountinfo.below(mountinfo.mounts(machine), "/"):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -12,11 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_machine import FakeMachine
 from mailha import errors
 from mailha.storage import acceptance, last_run, patience
 from mailha.storage.version import Version, VersionUnreadable
-from mailha.system.children import ChildTimedOut
-from mailha.system.files import Files
 from mailha.system.machine import Machine
 
 MACHINE = Machine()
@@ -177,12 +177,9 @@ def test_a_missing_directory_is_a_reason(tmp_path: Path) -> None:
     assert "gone" in str(caught.value) and "No such file" in str(caught.value)
 
 
-def test_a_silent_disk_is_named(tmp_path: Path) -> None:
-    class Children:
-        def bounded(self, function: Any, *, timeout: float) -> bytes:
-            raise ChildTimedOut("work did not end", command=["work"])
-
-    machine: Any = type("Box", (), {"children": Children()})()
+def test_a_silent_disk_is_named() -> None:
+    machine: Any = FakeMachine()
+    machine.children.hanging.add("*")
     with pytest.raises(patience.DiskSilent) as caught:
         last_run.read(machine, "/srv/kopano", 4)
     assert "/srv/kopano" in str(caught.value) and "4 s" in str(caught.value)
@@ -198,13 +195,8 @@ def test_no_bytes_at_all_raise_anything_but_damage(content: bytes) -> None:
 
 # The administrator's word
 
-def box(root: Path) -> Any:
-    """Return a machine with only files."""
-    return type("Box", (), {"files": Files(str(root))})()
-
-
-def test_a_word_names_exactly_one_version_and_is_used_up(tmp_path: Path) -> None:
-    machine = box(tmp_path)
+def test_a_word_names_exactly_one_version_and_is_used_up() -> None:
+    machine: Any = FakeMachine()
     assert acceptance.accepted(machine, "kopano") is None
     acceptance.accept(machine, "kopano", Version("8.7.0-1"))
     acceptance.accept(machine, "kopano", Version("9.0.0-1"))
@@ -216,30 +208,33 @@ def test_a_word_names_exactly_one_version_and_is_used_up(tmp_path: Path) -> None
     assert acceptance.accepted(machine, "kopano") is None
 
 
-def test_each_instance_of_a_clone_has_its_own_word(tmp_path: Path) -> None:
-    acceptance.accept(box(tmp_path), "kopano:0", Version("9.0"))
-    assert acceptance.accepted(box(tmp_path), "kopano:1") is None
+def test_each_instance_of_a_clone_has_its_own_word() -> None:
+    machine: Any = FakeMachine()
+    acceptance.accept(machine, "kopano:0", Version("9.0"))
+    assert acceptance.accepted(machine, "kopano:1") is None
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../etc", "a/b", "a\0b", ".hidden"])
-def test_a_name_cannot_lead_out_of_the_directory(tmp_path: Path, name: str) -> None:
+def test_a_name_cannot_lead_out_of_the_directory(name: str) -> None:
+    machine: Any = FakeMachine()
     with pytest.raises(errors.Failed):
-        acceptance.accept(box(tmp_path), name, Version("9.0"))
+        acceptance.accept(machine, name, Version("9.0"))
 
 
 @pytest.mark.parametrize("content", [
     b"", b"9.0\n", b"format 1\nversion \nend\n", b"format 2\nversion 9.0\nend\n", b"\xff",
     b"format 1\nversion 9.0\n", b"format 1\nversion 9.0\nversion 9.1\nend\n"])
-def test_a_damaged_word_is_none(tmp_path: Path, content: bytes) -> None:
-    acceptance.accept(box(tmp_path), "kopano", Version("9.0"))
-    (tmp_path / acceptance.path_of("kopano")[1:]).write_bytes(content)
+def test_a_damaged_word_is_none(content: bytes) -> None:
+    machine: Any = FakeMachine()
+    machine.files.put(acceptance.path_of("kopano"), content)
     with pytest.raises(acceptance.AcceptanceDamaged) as caught:
-        acceptance.accepted(box(tmp_path), "kopano")
+        acceptance.accepted(machine, "kopano")
     assert "mailha accept-version" in str(caught.value)
 
 
-def test_a_word_that_cannot_be_written_is_a_reason(tmp_path: Path) -> None:
-    (tmp_path / "var").write_text("in the way")
+def test_a_word_that_cannot_be_written_is_a_reason() -> None:
+    machine: Any = FakeMachine()
+    machine.files.failing["/var"] = errno.ENOSPC
     with pytest.raises(errors.Failed) as caught:
-        acceptance.accept(box(tmp_path), "kopano", Version("9.0"))
-    assert "/var" in str(caught.value)
+        acceptance.accept(machine, "kopano", Version("9.0"))
+    assert "No space left" in str(caught.value)

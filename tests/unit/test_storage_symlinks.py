@@ -9,9 +9,9 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
+from fake_machine import FakeMachine
 from mailha import errors
 from mailha.storage import mountinfo, patience, symlinks
-from mailha.system.children import ChildTimedOut
 from mailha.system.machine import Machine
 
 TABLE = mountinfo.parse(b"""\
@@ -108,11 +108,8 @@ def test_a_loop_on_disk_ends_with_a_reason(tmp_path: Path) -> None:
 
 
 def test_a_silent_disk_is_named() -> None:
-    class Children:
-        def bounded(self, function: Any, *, timeout: float) -> bytes:
-            raise ChildTimedOut("work did not end", command=["work"])
-
-    machine: Any = type("Box", (), {"children": Children(), "files": Machine().files})()
+    machine: Any = FakeMachine()
+    machine.children.hanging.add("*")
     with pytest.raises(patience.DiskSilent) as caught:
         symlinks.resolve(machine, "/var/lib/kopano", timeout=3)
     assert caught.value.reason == "'/var/lib/kopano' did not answer within 3 s"
