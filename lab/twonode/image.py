@@ -50,15 +50,15 @@ LEFT_OUT = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*", "/usr
 # suite exists to prevent.
 # MariaDB's files go because its data belong on the shared disk. The apt files go because they may
 # hold the address and the password of the host's proxy.
-FINISH = r"""
+FINISH = r"""#!/bin/sh
 set -eu
 mkdir -p "$1/etc/systemd/system-preset"
 printf 'disable *\n' > "$1/etc/systemd/system-preset/00-lab.preset"
-chroot "$1" systemctl preset-all --preset-mode=full >/dev/null 2>&1
+chroot "$1" systemctl --quiet preset-all --preset-mode=full
+chroot "$1" systemctl --quiet enable corosync.service pacemaker.service
+chroot "$1" systemctl --quiet set-default multi-user.target
+chroot "$1" systemctl --quiet mask getty.target systemd-logind.service openipmi.service
 rm -f "$1"/etc/rc?.d/S*
-chroot "$1" systemctl enable corosync.service pacemaker.service >/dev/null 2>&1
-chroot "$1" systemctl set-default multi-user.target >/dev/null 2>&1
-chroot "$1" systemctl mask getty.target systemd-logind.service >/dev/null 2>&1
 find "$1/var/lib/mysql" -mindepth 1 -delete
 rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/*
 rm -f "$1/etc/hostname" "$1/etc/resolv.conf" "$1/etc/machine-id" "$1/etc/corosync/corosync.conf"
@@ -127,7 +127,10 @@ def _build(suite: str, target: Path, progress: Callable[[str], None], lock: int)
             aptsources.read_host(), host=aptsources.host_codename(), suite=suite)))
         options.touch(mode=0o600)
         options.write_text(aptsources.host_options())
-        _run_mmdebstrap(suite, building / "root", sources, options, progress, lock)
+        finish = building / "finish"
+        finish.write_text(FINISH)
+        finish.chmod(0o755)
+        _run_mmdebstrap(suite, building / "root", sources, options, finish, progress, lock)
         missing = [path for path in MUST_HAVE if not os.path.lexists(building / "root" / path)]
         if missing:
             raise ImageFailed(f"the image of {suite} came out without {', '.join(missing)}")
@@ -136,7 +139,7 @@ def _build(suite: str, target: Path, progress: Callable[[str], None], lock: int)
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _run_mmdebstrap(suite: str, root: Path, sources: Path, options: Path,
+def _run_mmdebstrap(suite: str, root: Path, sources: Path, options: Path, finish: Path,
                     progress: Callable[[str], None], lock: int) -> None:
     """Run mmdebstrap so that no mount and no process of it outlives us, however we end.
 
@@ -151,7 +154,7 @@ def _run_mmdebstrap(suite: str, root: Path, sources: Path, options: Path,
                f"--aptopt={options}",
                "--dpkgopt=force-unsafe-io",
                *[f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT],
-               f"--customize-hook={FINISH}",
+               f"--customize-hook={finish}",
                suite, str(root), str(sources)]
     said: List[str] = []
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root",

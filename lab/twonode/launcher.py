@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Callable, Iterator, Optional
 
 from twonode import cgroup, linux
-from twonode.plan import RUNTIME, Places
+from twonode.plan import Places
 
 
 class StillThere(Exception):
@@ -40,18 +40,30 @@ def supervisor(name: str) -> Optional[int]:
     """Return the process number of the lab's living supervisor; None if there is none."""
     try:
         process, started = Places(name).supervisor.read_text().split()
+        return int(process) if identity(int(process)) == started else None
     except (OSError, ValueError):
         return None
-    return int(process) if identity(int(process)) == started else None
 
 
 @contextmanager
 def alone(name: str) -> Iterator[None]:
-    """Keep others from bringing the lab up or down meanwhile; waits for those who are at it."""
-    RUNTIME.mkdir(parents=True, exist_ok=True)
-    with open(Places(name).lock, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    """Keep others from bringing the lab up or down meanwhile; waits for those who are at it.
+
+    The lock's file goes with the lab, so whoever waited for it looks whether it is still the one.
+    """
+    path = Places(name).lock
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(path, "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat())):
+                continue
+            try:
+                yield
+            finally:
+                if not Places(name).runtime.exists():
+                    path.unlink()
+            return
 
 
 def kill(name: str, timeout: float = 30.0) -> None:
@@ -83,13 +95,14 @@ def launch(name: str, ready: int, supervise: Callable[[], None]) -> None:
     """
     places = Places(name)
     os.set_inheritable(ready, False)
-    linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWNET)
-    linux.make_mounts_private()
     known, tell = os.pipe()
     child = linux.fork_as_init()
     if child == 0:
         try:
             os.read(known, 1)       # not before it is written down whom to kill
+            # Only here, or the launcher would keep networks and mounts alive.
+            linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWNET)
+            linux.make_mounts_private()
             supervise()
         except BaseException:
             traceback.print_exc()

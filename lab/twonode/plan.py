@@ -127,7 +127,7 @@ class Places:
 
     @property
     def lock(self) -> Path:
-        """The file that is locked while the lab is brought up or down; it stays."""
+        """The file that is locked while the lab is brought up or down."""
         return RUNTIME / f"{self.name}.lock"
 
     @property

@@ -7,7 +7,9 @@ but loopback. It starts in a fraction of a second and vanishes with whoever made
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,7 +28,10 @@ HOSTS = "127.0.0.1 localhost sandbox\n"
 
 
 class Sandbox:
-    """A throwaway machine, as a context manager."""
+    """A throwaway machine, as a context manager.
+
+    door: the way in, for what `run` does not do.
+    """
 
     def __init__(self, image: Path, *, disk: Optional[Path] = None, suite: bool = True) -> None:
         """Describe a sandbox; entering the context starts it.
@@ -54,17 +59,16 @@ class Sandbox:
 
     def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
                  trace: Optional[TracebackType]) -> None:
-        self._door.close()
+        self.door.close()
         assert self._holder.stdin is not None
         self._holder.stdin.close()      # which is what it waits for
         self._holder.wait(timeout=30)
-        shutil.rmtree(self._machine)
 
     def run(self, argv: Sequence[str], *, timeout: float, input: Union[bytes, str, None] = None,
             check: bool = False, environment: Mapping[str, str] = {},
             ) -> subprocess.CompletedProcess[str]:
         """Run a command in the sandbox; see Door.run."""
-        return self._door.run(argv, timeout=timeout, input=input, check=check,
+        return self.door.run(argv, timeout=timeout, input=input, check=check,
                               environment=environment)
 
     def path(self, inside: str) -> Path:
@@ -84,14 +88,15 @@ class Sandbox:
             [sys.executable, "-m", "twonode.sandbox", str(self._image), str(self._machine)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
             cwd=Path(__file__).resolve().parents[1])
-        assert self._holder.stdout is not None
+        assert self._holder.stdin is not None and self._holder.stdout is not None
         answer = self._holder.stdout.readline().decode()
         self._holder.stdout.close()
         if not answer.strip().isdigit():
             self._holder.wait(timeout=30)
+            self._holder.stdin.close()
             raise boot.BootFailed((self._machine / "console").read_text().strip())
         self._process = int(answer)
-        self._door = Door.of_process(self._process)
+        self.door = Door.of_process(self._process)
         if self._suite:
             self.run(install.COMPILE, timeout=60, check=True)
 
@@ -106,10 +111,10 @@ def compiled_suite(image: Path) -> bytes:
 
 
 def hold(image: Path, machine: Path) -> None:
-    """Start the sandbox's process 1, report it on stdout, and live until stdin ends.
+    """Start the sandbox's process 1, report it on stdout, live until stdin ends, and clean up.
 
-    Process 1 dies with us, and everything in the sandbox with it: whoever made the sandbox may be
-    killed in any way, nothing of it goes on running.
+    stdin ends with whoever made the sandbox, and process 1 dies with us: both may be killed in any
+    way, nothing of the sandbox goes on running.
     """
     ours, theirs = socket.socketpair()
 
@@ -122,6 +127,9 @@ def hold(image: Path, machine: Path) -> None:
     if ours.recv(1) == b"!":
         print(process, flush=True)
         sys.stdin.read()
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        shutil.rmtree(machine)
 
 
 if __name__ == "__main__":

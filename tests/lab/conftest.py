@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fixtures of the tests that run in a real cluster.
+
+They need root and a machine that can run a lab; without root they are skipped, and on a machine
+that cannot run a lab they fail, because a skipped cluster test looks like a passed one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable, Generator, List
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
+
+from twonode import image as root_image  # noqa: E402
+from twonode import plan, preflight  # noqa: E402
+from twonode.lab import Lab, LabError  # noqa: E402
+
+EVIDENCE = Path("/var/tmp/mailha-lab-logs")
+"""Where a failed test leaves what the nodes said."""
+
+WHAT_NODES_SAY = {
+    "crm_mon": ["crm_mon", "-1", "-rfnA"],
+    "cib.xml": ["cibadmin", "--query", "--local"],
+    "pacemaker.log": ["cat", "/var/log/pacemaker/pacemaker.log"],
+    "journal": ["journalctl", "--no-pager", "-o", "short-precise"],
+    "processes": ["ps", "axfwww", "-o", "pid,stat,etimes,args"],
+}
+
+_living: List[Lab] = []
+
+
+@pytest.fixture(scope="session")
+def image() -> Path:
+    """Return the root image of bookworm, built now if need be."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make machines")
+    findings = preflight.check()
+    assert not findings, "; ".join(findings)
+    return root_image.ensure("bookworm", lambda line: print(line, file=sys.stderr))
+
+
+@pytest.fixture(scope="module")
+def make_lab(image: Path) -> Generator[Callable[..., Lab], None, None]:
+    """Return a function that brings up a lab, with the keywords of Lab; it ends with the module."""
+    _end_labs_of_dead_sessions()
+    numbers = itertools.count()
+    made: List[Lab] = []
+
+    def make(**options: Any) -> Lab:
+        lab = Lab(f"t{os.getpid()}-{next(numbers)}", **options)
+        made.append(lab)
+        _living.append(lab)
+        lab.up()
+        return lab
+
+    yield make
+    for lab in made:
+        _living.remove(lab)
+        lab.down()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    """Save what the nodes say at the moment in which a test fails."""
+    outcome = yield
+    if outcome.get_result().failed:
+        test = re.sub(r"[^\w.-]+", "_", item.nodeid)
+        for lab in _living:
+            save_evidence(lab, EVIDENCE / test / lab.name)
+
+
+def save_evidence(lab: Lab, directory: Path) -> None:
+    """Write what the supervisor and every node of a lab have to say into a directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if lab.places.log.exists():
+        (directory / "supervisor.log").write_text(lab.places.log.read_text())
+    for node in lab.plan.nodes:
+        for name, argv in WHAT_NODES_SAY.items():
+            try:
+                said = lab.execute(node, argv, timeout=30, check=False)
+                text = said.stdout + said.stderr
+            except (LabError, subprocess.SubprocessError) as error:
+                text = f"{error}\n"
+            (directory / f"{node}.{name}").write_text(text)
+
+
+def _end_labs_of_dead_sessions() -> None:
+    """Take down what an earlier session of these tests left when it was killed."""
+    for name in plan.existing():
+        match = re.fullmatch(r"t(\d+)-\d+", name)
+        if match and not Path(f"/proc/{match.group(1)}").exists():
+            Lab(name).down()
