@@ -68,6 +68,11 @@ def test_an_image_that_is_mounted_writable_is_read_only() -> None:
     assert not mountinfo.mount_of(box(), "/srv").read_only
 
 
+def test_one_read_only_mount_of_a_writable_disk_is_read_only() -> None:
+    [mount] = mountinfo.parse(b"1 0 8:1 / /srv ro,noatime - ext4 /dev/vdb rw,errors=continue\n")
+    assert mount.read_only
+
+
 def test_a_mount_hidden_by_a_later_one_above_it_is_not_found() -> None:
     """findmnt -T and every longest prefix say "hidden" here, and are wrong."""
     table = (line(1, 0, "/") + line(2, 1, "/a", "outer") + line(3, 2, "/a/b", "hidden")
