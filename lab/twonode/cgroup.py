@@ -12,6 +12,9 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import Optional
+
+from twonode import linux
 
 EXECUTE = "lab-execute.scope"
 """Where a node's cgroup holds what the lab executes in the node from outside."""
@@ -47,12 +50,39 @@ def remove(top: Path, timeout: float) -> bool:
     return True
 
 
+def hierarchy() -> Optional[Path]:
+    """Return where the version 2 hierarchy is mounted whole; None where it is not."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        # man 5 proc: id, parent, device, root, mount point, options, optional fields, "-", type
+        before, _, after = line.partition(" - ")
+        root, point = before.split()[3:5]
+        if root == "/" and after.split()[0] == "cgroup2":
+            return Path(point)
+    return None
+
+
+def hierarchy_or_mount(place: Path) -> Path:
+    """Return where the version 2 hierarchy is; mount it on `place` if it is nowhere.
+
+    It is never mounted a second time: a mount from the host's own cgroup namespace sets the options
+    of all of them, and systemd's nsdelegate and memory_recursiveprot would be gone from the host.
+    """
+    found = hierarchy()
+    if found is None:
+        place.mkdir(exist_ok=True)
+        linux.mount("cgroup2", place, "cgroup2")
+    return found or place
+
+
 def remove_leftover(name: str) -> None:
     """Remove the empty cgroups of a lab whose supervisor is gone.
 
-    Done in a mount namespace of a child, so that it works on hosts that have the version 2
-    hierarchy mounted nowhere, and mounts nothing on the host.
+    Where the hierarchy is mounted nowhere this is done in a mount namespace of a child.
     """
+    found = hierarchy()
+    if found is not None:
+        remove(found / name, timeout=5)
+        return
     script = ('mount -t cgroup2 cgroup2 /sys/fs/cgroup && cd /sys/fs/cgroup && '
               '[ ! -d "$1" ] || find "$1" -depth -type d -exec rmdir {} +')
     subprocess.run(["unshare", "--mount", "--propagation", "private",

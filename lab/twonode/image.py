@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator, List
@@ -165,9 +166,15 @@ def _run_mmdebstrap(suite: str, root: Path, sources: Path, options: Path, finish
                           stderr=subprocess.STDOUT, env=environment, pass_fds=(lock,),
                           encoding="utf-8", errors="replace", start_new_session=True) as build:
         assert build.stdout is not None
-        for line in build.stdout:
-            said.append(line.rstrip())
-            progress(line.rstrip())
-        code = build.wait(timeout=BUILD_LIMIT)
+        limit = threading.Timer(BUILD_LIMIT, build.kill)
+        limit.start()
+        try:
+            for line in build.stdout:
+                said.append(line.rstrip())
+                progress(line.rstrip())
+            code = build.wait()
+        finally:
+            limit.cancel()
+            build.kill()
     if code != 0:
         raise ImageFailed(f"mmdebstrap ended with {code}: {' | '.join(said[-5:])}")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import array
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
+from xml.etree import ElementTree
 
 from twonode import bmc, configuration, image, install, launcher, loop, rootfs
 from twonode.enter import KINDS, Door
@@ -29,9 +29,6 @@ START_LIMIT = 30.0
 
 ANSWER_LIMIT = 60.0
 """Seconds until the supervisor has to answer; taking power away takes a tenth of one."""
-
-
-_NODE_ONLINE = re.compile(r'<node name="([^"]+)"[^>]* online="true"')
 
 
 class LabError(Exception):
@@ -135,7 +132,7 @@ class Lab:
                                    check=False)
         except (LabError, subprocess.TimeoutExpired):
             return set()
-        return set(_NODE_ONLINE.findall(monitor.stdout))
+        return members(monitor.stdout)
 
     @property
     def plan(self) -> Plan:
@@ -326,6 +323,20 @@ class Lab:
         if "error" in answer:
             raise LabError(answer["error"])
         return answer, descriptors
+
+
+def members(crm_mon: str) -> set[str]:
+    """Return the nodes that XML of crm_mon shows as full members of the cluster.
+
+    "online" alone does not mean that: a node that is still joining is "pending" as well, and if it
+    is cut off at that moment the others see no reason to fence it.
+    """
+    try:
+        nodes = ElementTree.fromstring(crm_mon).iterfind("nodes/node")
+    except ElementTree.ParseError:
+        return set()
+    return {node.get("name", "") for node in nodes
+            if node.get("online") == "true" and node.get("pending") == "false"}
 
 
 def _receive(connection: socket.socket) -> tuple[bytes, List[int]]:

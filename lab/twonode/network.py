@@ -29,13 +29,23 @@ def run_ip(commands: List[str], *, go_on: bool = False) -> None:
 def build_bridges() -> None:
     """Make the networks, with the outside machine in all of them but the interconnect."""
     commands = ["link set lo up"]
-    for network in NETWORKS:
-        commands.append(f"link add {network.name} type bridge"
+    for number, network in enumerate(NETWORKS):
+        # A bridge without an address of its own takes the lowest one of its ports, so it changes
+        # when a node's cable goes. Then for half a minute nobody who had spoken to a BMC reaches
+        # it: fencing a dead node took 41 s instead of 5.
+        commands.append(f"link add {network.name} address {_mac(number, OUTSIDE_NUMBER)}"
+                        f" type bridge"
                         f" forward_delay 0 stp_state 0 mcast_snooping 0")
         if network in (LAN, MANAGEMENT):
             commands.append(f"addr add {network.address(OUTSIDE_NUMBER)}/24 dev {network.name}")
         commands.append(f"link set {network.name} up")
     run_ip(commands)
+
+
+def _mac(network: int, machine: int) -> str:
+    """Return the hardware address of a machine in a network; from the locally administered range.
+    """
+    return f"02:00:00:00:{network:02x}:{machine:02x}"
 
 
 def cable(node: str, network: Network) -> str:
@@ -50,7 +60,7 @@ def plug_cables(plan: Plan, node: str, process: int, cut: Collection[str]) -> No
     """
     commands = []
     for number, network in enumerate(NETWORKS):
-        mac = f"02:00:00:00:{number:02x}:{FIRST_NODE_NUMBER + plan.number(node):02x}"
+        mac = _mac(number, FIRST_NODE_NUMBER + plan.number(node))
         end = cable(node, network)
         commands += [
             f"link add {end} type veth peer name {network.interface} address {mac} netns {process}",

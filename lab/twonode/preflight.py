@@ -111,8 +111,8 @@ def _trials() -> List[str]:
     for what, (script, remedy) in TRIALS.items():
         with tempfile.TemporaryDirectory(prefix=".trial-", dir=DATA) as directory:
             trial = subprocess.run(
-                ["unshare", "--mount", "--propagation", "private", "--net", "--pid", "--fork",
-                 "sh", "-c", script, "sh", directory], timeout=TRIAL_LIMIT,
+                ["unshare", "--mount", "--propagation", "private", "--net", "--cgroup", "--pid",
+                 "--fork", "sh", "-c", script, "sh", directory], timeout=TRIAL_LIMIT,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 encoding="utf-8", errors="replace")
         if trial.returncode != 0:

@@ -69,7 +69,7 @@ class Sandbox:
             ) -> subprocess.CompletedProcess[str]:
         """Run a command in the sandbox; see Door.run."""
         return self.door.run(argv, timeout=timeout, input=input, check=check,
-                              environment=environment)
+                             environment=environment)
 
     def path(self, inside: str) -> Path:
         """Return where the host finds the file that the sandbox calls `inside`.

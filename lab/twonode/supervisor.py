@@ -309,9 +309,7 @@ def main() -> None:
 def _supervise(plan: Plan, ready: int) -> None:
     """Be process 1 of the lab."""
     linux.mount("proc", "/proc", "proc")
-    groups = Places(plan.name).data / "cgroups"
-    groups.mkdir()
-    linux.mount("cgroup2", groups, "cgroup2")
+    groups = cgroup.hierarchy_or_mount(Places(plan.name).data / "cgroups")
     loop = Loop()
     supervisor = Supervisor(plan, loop, groups / Places(plan.name).cgroup)
     try:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 
 from twonode import (aptsources, bmc, cli, configuration, image, install,  # noqa: E402
-                     launcher, plan, rootfs)
+                     lab, launcher, plan, rootfs)
 
 
 def a_plan(**changes: object) -> plan.Plan:
@@ -238,6 +238,44 @@ def test_another_recipe_never_meets_an_old_image(monkeypatch: pytest.MonkeyPatch
     assert image.place("bookworm") != before
 
 
+def test_a_killed_build_is_not_taken_for_an_image_and_the_next_one_removes_it(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "CACHE", tmp_path)
+    (tmp_path / ".building-bookworm-killed/root").mkdir(parents=True)
+
+    def fail(suite: str, root: Path, *rest: object) -> None:
+        root.mkdir()
+        raise image.ImageFailed("no mirror")
+
+    monkeypatch.setattr(image, "_run_mmdebstrap", fail)
+    monkeypatch.setattr(aptsources, "derive", lambda *stanzas, **options: [])
+    monkeypatch.setattr(aptsources, "host_options", lambda: "")
+    with pytest.raises(image.ImageFailed, match="no mirror"):
+        image.ensure("bookworm")
+    assert [path.name for path in tmp_path.iterdir()] == [".bookworm.lock"]
+
+    def succeed(suite: str, root: Path, *rest: object) -> None:
+        for path in image.MUST_HAVE:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).touch()
+
+    monkeypatch.setattr(image, "_run_mmdebstrap", succeed)
+    assert image.ensure("bookworm") == image.place("bookworm")
+    assert (image.place("bookworm") / "usr/bin/python3").exists()
+    assert not list(tmp_path.glob(".building*"))
+
+
+def test_an_image_that_lacks_what_the_lab_runs_is_not_used(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "CACHE", tmp_path)
+    monkeypatch.setattr(image, "_run_mmdebstrap", lambda suite, root, *rest: root.mkdir())
+    monkeypatch.setattr(aptsources, "derive", lambda *stanzas, **options: [])
+    monkeypatch.setattr(aptsources, "host_options", lambda: "")
+    with pytest.raises(image.ImageFailed, match="without .*pacemakerd"):
+        image.ensure("bookworm")
+    assert not image.place("bookworm").exists()
+
+
 def test_an_unknown_release_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(image.ImageFailed, match="bullseye, bookworm, trixie"):
         image.ensure("sid")
@@ -281,6 +319,15 @@ def test_a_damaged_record_of_the_supervisor_means_that_there_is_none(
     plan.Places("demo").runtime.mkdir()
     plan.Places("demo").supervisor.write_text(text)
     assert launcher.supervisor("demo") is None
+
+
+def test_a_node_that_is_still_joining_is_no_member_yet() -> None:
+    text = ('<pacemaker-result><nodes>'
+            '<node name="alice" online="true" pending="false"/>'
+            '<node name="bob" online="true" pending="true"/>'
+            '<node name="carol" online="false" pending="false"/></nodes></pacemaker-result>')
+    assert lab.members(text) == {"alice"}
+    assert lab.members("") == lab.members("crm_mon: not connected") == set()
 
 
 # -- command line -------------------------------------------------------------------------------
