@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every configuration in examples/, loaded by the real crm and pcs, planned by the real scheduler.
+
+What a cluster would do is read from the scheduler's graph of actions, not from the order in which
+it happens to list them: "before" means that one action cannot begin until the other is done.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterator, List, Tuple
+
+import pytest
+
+import clusterplan
+from clusterplan import LIMIT
+from twonode import image
+from twonode.sandbox import Sandbox
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+FENCED = ("kopano-shared-storage", "kopano-drbd")
+
+# Without a running systemd Pacemaker cannot say what a systemd: resource is. Both tools then
+# complain about it by its name, and pcs wants to be forced.
+WITHOUT_SYSTEMD = "systemd:mariadb"
+
+# What the tools say of a sound configuration: that there is no cluster here, and what they did.
+SMALL_TALK = re.compile(
+    r"INFO: |Adding \S+ \S+ \(kind: |Defaults do not apply|node existence in the cluster"
+    r"|Deprecat|-INFINITY' without|unknown attribute 'critical'"     # crmsh before 4.5
+    r"|'(start|stop|monitor)' is not a valid operation name")        # of what it does not know
+
+# pcs 0.12 has the agents look at the machine, which has neither the disks nor the network.
+LOOKS_AROUND = re.compile(r"Validati(ng|on) |^  |Module drbd not found")
+
+PCS = f"""#!/bin/sh
+for word; do
+    case $word in {WITHOUT_SYSTEMD}) exec /usr/sbin/pcs "$@" --force ;; esac
+done
+exec /usr/sbin/pcs "$@"
+"""
+
+SHARED_ORDER = ("{group}_guard_start_0", "{group}_fs_start_0", "{group}_ip_start_0",
+                "{service}_start_0")
+DRBD_ORDER = ("{group}_guard_start_0", "drbd_{group}_clone_promote_0", "{group}_fs_start_0",
+              "{group}_ip_start_0", "{service}_start_0")
+SERVICES = {"mysql": "mysqld", "kopano": "kopano_services"}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One example as both tools have loaded it: the CIBs, and what the tools had to say."""
+
+    crm: str
+    pcs: str
+    complaints: Tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Sandbox]:
+    """A machine with the cluster's tools, the suite and the examples."""
+    if os.geteuid():
+        pytest.skip("the sandbox needs root")
+    with Sandbox(image.ensure(os.environ.get("LAB_SUITE", "bookworm"))) as sandbox:
+        shutil.copytree(EXAMPLES, sandbox.path("/examples"))
+        shim = sandbox.path("/shim/pcs")
+        shim.parent.mkdir()
+        shim.write_text(PCS)
+        shim.chmod(0o755)
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def pacemaker(machine: Sandbox) -> Tuple[int, ...]:
+    """The version of the machine's Pacemaker."""
+    said = machine.run(["pacemakerd", "--version"], timeout=LIMIT, check=True).stdout
+    found = re.search(r"Pacemaker (\d+)\.(\d+)\.(\d+)", said)
+    assert found, said
+    return tuple(int(number) for number in found.groups())
+
+
+class Examples:
+    """The examples by name, each loaded when it is first asked for."""
+
+    def __init__(self, machine: Sandbox, pacemaker: Tuple[int, ...]) -> None:
+        """Take the machine to load them on, and its Pacemaker's version."""
+        self._machine = machine
+        self._pacemaker = pacemaker
+        self._found: Dict[str, Loaded] = {}
+
+    def __getitem__(self, name: str) -> Loaded:
+        if name not in self._found:
+            self._found[name] = self._load(name)
+        return self._found[name]
+
+    def _load(self, name: str) -> Loaded:
+        if name == "split-leaves":
+            return load(self._machine, "kopano-shared-storage/split-leaves",
+                        over=self["kopano-shared-storage"])
+        if name == "kopano-drbd":
+            if not self._machine.path("/usr/lib/ocf/resource.d/linbit/drbd").exists():
+                pytest.skip("the image has no drbd-utils, which bring DRBD's agent")
+            if self._pacemaker < (2, 1):
+                self._use_old_role_names()
+        empty = clusterplan.empty_cib(self._machine)
+        return load(self._machine, f"{name}/cluster", over=Loaded(empty, empty, ()))
+
+    def _use_old_role_names(self) -> None:
+        """Do what the README says for Pacemaker 2.0."""
+        page = (EXAMPLES / "kopano-drbd/README.md").read_text()
+        rename = re.search(r"`(sed -i .*)`", page)
+        assert rename, "the README no longer tells how to rename the roles"
+        self._machine.run(["sh", "-ec", f"cd /examples/kopano-drbd; {rename.group(1)}"],
+                          timeout=LIMIT, check=True)
+
+
+@pytest.fixture(scope="module")
+def loaded(machine: Sandbox, pacemaker: Tuple[int, ...]) -> Examples:
+    """Every example, as crm and as pcs have loaded it."""
+    return Examples(machine, pacemaker)
+
+
+def load(machine: Sandbox, name: str, *, over: Loaded) -> Loaded:
+    """Load one example over what is there already, with crm and with pcs."""
+    said = ""
+    clusterplan.write(machine, "/crm.xml", over.crm)
+    clusterplan.write(machine, "/pcs.xml", over.pcs)
+    # Forced, or crm would refuse the whole file for the one resource that it cannot ask about.
+    for argv, environment in (
+            (["crm", "-F", "configure", "load", "update", f"/examples/{name}.crm"],
+             {"CIB_file": "/crm.xml"}),
+            (["sh", f"/examples/{name}.pcs.sh", "-f", "/pcs.xml"],
+             {"PATH": "/shim:/usr/sbin:/usr/bin:/sbin:/bin"})):
+        done = machine.run(argv, timeout=5 * LIMIT, environment=environment)
+        assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+        said += done.stdout + done.stderr
+    return Loaded(machine.path("/crm.xml").read_text(), machine.path("/pcs.xml").read_text(),
+                  tuple(re.sub(r"\x1b\[\d+m", "", said).splitlines()))
+
+
+def groups_in_order(form: str, node: str) -> List[List[str]]:
+    """Return what must happen one after the other to bring both groups up on `node`."""
+    chains = []
+    for group, service in SERVICES.items():
+        pattern = DRBD_ORDER if form == "kopano-drbd" else SHARED_ORDER
+        chains.append([name.format(group=group, service=service) + (
+            "" if "_clone_" in name else f" {node}") for name in pattern])
+    return chains + [[f"mysqld_start_0 {node}", f"kopano_services_start_0 {node}"]]
+
+
+def running(machine: Sandbox, cib: str) -> str:
+    """Return the CIB once the cluster has done what it wants with both nodes up."""
+    return clusterplan.plan(machine, ready(cib)).after
+
+
+def ready(cib: str) -> str:
+    """Return the CIB with both sides of DRBD up to date, which its agent says by these scores."""
+    return clusterplan.with_attributes(
+        cib, {f"master-drbd_{name}": "10000" for name in SERVICES})
+
+
+@pytest.mark.parametrize("example", [*FENCED, "manual-changeover", "split-leaves"])
+def test_crm_and_pcs_load_every_example_and_have_nothing_against_it(
+        machine: Sandbox, loaded: Examples, example: str) -> None:
+    accounted = [WITHOUT_SYSTEMD]
+    if example == "manual-changeover":
+        accounted.append("Blind faith: not fencing unseen nodes")     # which is its very point
+    complaints = [line for line in loaded[example].complaints
+                  if line and not SMALL_TALK.search(line) and not LOOKS_AROUND.search(line)
+                  and not any(name in line for name in accounted)]
+    assert complaints == []
+
+
+@pytest.mark.parametrize("example", [*FENCED, "manual-changeover", "split-leaves"])
+def test_crm_verify_finds_neither_error_nor_warning(
+        machine: Sandbox, loaded: Examples, example: str) -> None:
+    for cib in (loaded[example].crm, loaded[example].pcs):
+        clusterplan.write(machine, "/verify.xml", cib)
+        done = machine.run(["crm_verify", "-V", "--xml-file", "/verify.xml"], timeout=LIMIT)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("example", [*FENCED, "manual-changeover", "split-leaves"])
+def test_the_form_for_crm_and_the_form_for_pcs_say_the_same(
+        loaded: Examples, example: str) -> None:
+    assert clusterplan.meaning(loaded[example].crm) == clusterplan.meaning(loaded[example].pcs)
+
+
+@pytest.mark.parametrize("example", FENCED)
+def test_both_groups_come_up_on_one_node_guard_first_and_database_before_kopano(
+        machine: Sandbox, loaded: Examples, example: str) -> None:
+    plan = clusterplan.plan(machine, ready(loaded[example].crm))
+    for chain in groups_in_order(example, "bob"):
+        assert plan.in_order(*chain), chain
+    assert plan.fenced() == set()
+
+
+@pytest.mark.parametrize("example", FENCED)
+def test_no_node_is_the_one_that_reports_its_own_death(
+        machine: Sandbox, loaded: Examples, example: str) -> None:
+    plan = clusterplan.plan(machine, ready(loaded[example].crm))
+    assert plan.placed("start", "fence_bob") == "alice"
+    assert plan.placed("start", "fence_alice") == "bob"
+    alone = clusterplan.plan(machine, plan.after, "--node-fail", "bob")
+    assert "fence_alice start" not in alone.changed()
+
+
+@pytest.mark.parametrize("example", FENCED)
+def test_a_lost_node_is_fenced_before_anything_of_its_starts_on_the_survivor(
+        machine: Sandbox, loaded: Examples, example: str) -> None:
+    plan = clusterplan.plan(machine, running(machine, loaded[example].crm), "--node-fail", "bob")
+    assert plan.fenced() == {"bob"}
+    for chain in groups_in_order(example, "alice"):
+        assert plan.in_order(*chain), chain
+        assert plan.in_order("stonith 'reboot' bob", chain[0]), chain[0]
+
+
+@pytest.mark.parametrize("example", FENCED)
+def test_a_node_that_comes_back_takes_nothing_back(
+        machine: Sandbox, loaded: Examples, example: str) -> None:
+    alone = clusterplan.plan(
+        machine, running(machine, loaded[example].crm), "--node-fail", "bob").after
+    back = clusterplan.plan(machine, alone, "--node-up", "bob").changed()
+    assert "fence_alice start" in back
+    assert {change for change in back if change.endswith((" stop", " demote", " promote"))} == set()
+
+
+@pytest.mark.parametrize("example", FENCED)
+def test_the_database_can_move_away_from_kopano(
+        machine: Sandbox, loaded: Examples, example: str) -> None:
+    banned = clusterplan.with_constraint(
+        running(machine, loaded[example].crm),
+        '<rsc_location id="away" rsc="mysql" node="bob" score="-INFINITY"/>')
+    plan = clusterplan.plan(machine, banned)
+    assert plan.placed("start", "mysqld") == "alice"
+    assert plan.placed("start", "kopano_services") == "bob"
+    assert "kopano_fs start" not in plan.changed() or plan.placed("start", "kopano_fs") == "bob"
+
+
+def test_a_group_found_active_twice_is_stopped_only_where_it_should_not_be(
+        machine: Sandbox, loaded: Examples, pacemaker: Tuple[int, ...]) -> None:
+    if pacemaker < (2, 1, 4):
+        pytest.skip("this Pacemaker does not know multiple-active=stop_unexpected")
+    cib = running(machine, loaded["kopano-shared-storage"].crm)
+    plan = clusterplan.plan(machine, cib, "--op-inject", "kopano_services_monitor_0@alice=0")
+    assert plan.placed("stop", "kopano_services") == "alice"
+
+
+def test_drbd_is_not_promoted_where_the_guard_does_not_run(
+        machine: Sandbox, loaded: Examples) -> None:
+    cib = clusterplan.with_meta(
+        ready(loaded["kopano-drbd"].crm), "kopano_guard", "target-role", "Stopped")
+    changed = clusterplan.plan(machine, cib).changed()
+    assert "drbd_mysql promote" in changed
+    assert "drbd_kopano start" in changed
+    assert "drbd_kopano promote" not in changed
+
+
+@pytest.mark.parametrize("role", ["Master", "Promoted"])
+def test_an_outdated_side_of_drbd_stays_secondary_when_the_other_is_lost(
+        machine: Sandbox, loaded: Examples, pacemaker: Tuple[int, ...],
+        role: str) -> None:
+    """The constraint is the one that crm-fence-peer.9.sh makes; it says Master by default."""
+    if role == "Promoted" and pacemaker < (2, 1):
+        pytest.skip("this Pacemaker knows the promoted role by its old name only")
+    outdated = clusterplan.with_constraint(
+        running(machine, loaded["kopano-drbd"].crm),
+        '<rsc_location rsc="drbd_mysql_clone" id="drbd-fence-by-handler-mysql-drbd_mysql_clone">'
+        f'<rule role="{role}" score="-INFINITY" id="handler-rule">'
+        '<expression attribute="#uname" operation="ne" value="bob" id="handler-expr"/>'
+        '</rule></rsc_location>')
+    plan = clusterplan.plan(machine, outdated, "--node-fail", "bob")
+    assert plan.fenced() == {"bob"}
+    assert "drbd_mysql promote" not in plan.changed()
+    assert "mysql_fs start" not in plan.changed()
+    assert "kopano_services start" not in plan.changed()
+
+
+@pytest.mark.parametrize("critical, moves", [("false", False), ("true", True)])
+def test_an_ical_that_keeps_dying_moves_the_mail_only_if_it_is_critical(
+        machine: Sandbox, loaded: Examples, pacemaker: Tuple[int, ...],
+        critical: str, moves: bool) -> None:
+    if pacemaker < (2, 1):
+        pytest.skip("this Pacemaker does not know critical")
+    cib = clusterplan.with_meta(running(machine, loaded["split-leaves"].crm),
+                                "kopano_ical", "critical", critical)
+    for _ in range(3):
+        plan = clusterplan.plan(machine, cib, "--op-inject", "kopano_ical_monitor_30000@bob=1")
+        cib = plan.after
+    assert "kopano_ical stop" in plan.changed()
+    assert ("kopano_services stop" in plan.changed()) is moves
+    assert ("kopano_gateway stop" in plan.changed()) is moves
+
+
+def test_split_leaves_gives_every_service_to_one_resource(loaded: Examples) -> None:
+    services = [name for resource in ("kopano_services", "kopano_gateway", "kopano_ical")
+                for name in clusterplan.parameters(
+                    loaded["split-leaves"].crm, resource)["services"].split()]
+    assert sorted(services) == ["dagent", "gateway", "ical", "monitor", "server", "spooler"]
+
+
+def test_the_manual_changeover_of_the_readme_changes_every_name(
+        machine: Sandbox, loaded: Examples) -> None:
+    """All but the cleanup, which needs a running cluster."""
+    page = (EXAMPLES / "manual-changeover/README.md").read_text()
+    block = re.search(r"```sh\n(.*?done\n)", page, re.DOTALL)
+    assert block, "the README no longer has the commands"
+    clusterplan.write(machine, "/manual.xml", loaded["manual-changeover"].crm)
+    machine.run(["sh", "-e", "-c", block.group(1)], timeout=LIMIT, check=True,
+                environment={"CIB_file": "/manual.xml"})
+    after = machine.path("/manual.xml").read_text()
+    for cib, node in ((loaded["manual-changeover"].crm, "bob"), (after, "alice")):
+        names = re.findall(r'name="manual_node" value="(\w+)"', cib)
+        assert names == [node] * 3
