@@ -35,6 +35,7 @@ install           putting the suite on a machine
 boot              what the first process of a machine does
 enter             running a command in a machine
 bmc               the management controllers
+events            the supervisor's loop: waits, and calls whom it concerns
 power             the power of a node: on, off, reset, and what off promises
 launcher          making the supervisor and sweeping up after it
 supervisor        the one process that a lab lives and dies with

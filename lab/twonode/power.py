@@ -13,9 +13,10 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Protocol, Set
+from typing import Callable, Dict, List, Optional, Set
 
 from twonode import boot, cgroup, linux, network
+from twonode.events import Events
 from twonode.loop import LoopDevice
 from twonode.plan import NETWORKS, Places, Plan
 
@@ -25,19 +26,6 @@ HOW_INIT_ENDS: Dict[int, str] = {signal.SIGHUP: "reboots", signal.SIGINT: "has s
 """What process 1 of a pid namespace dies of when it calls reboot(2) -> what that means."""
 
 POLL = 0.01
-
-
-class Events(Protocol):
-    """What a node needs of the supervisor's loop."""
-
-    def after(self, seconds: float, action: Callable[[], None]) -> Callable[[], None]:
-        """Call `action` once after some seconds; return what calls that off."""
-
-    def when_ended(self, process: int, action: Callable[[int], None]) -> None:
-        """Call `action` with the wait status of a child when it has ended."""
-
-    def say(self, text: str) -> None:
-        """Write a line to the log."""
 
 
 class Node:

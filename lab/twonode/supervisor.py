@@ -15,20 +15,17 @@ names a method ``do_...`` of Supervisor; an answer with "error" says what was wr
 from __future__ import annotations
 
 import array
-import heapq
-import itertools
 import json
 import os
-import selectors
 import signal
 import socket
+import subprocess
 import sys
-import time
-import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
 from twonode import bmc, boot, cgroup, enter, launcher, linux, network
+from twonode.events import Events
 from twonode.plan import NETWORKS, BadPlan, Places, Plan
 from twonode.power import Node
 
@@ -41,99 +38,22 @@ Request = Dict[str, Any]
 Answer = Dict[str, Any]
 
 
-class Loop:
-    """Waits for what happens, and calls whom it concerns."""
-
-    def __init__(self) -> None:
-        """Watch over nothing yet but the children."""
-        self._selector = selectors.DefaultSelector()
-        self._timers: List[Tuple[float, int, Callable[[], None]]] = []
-        self._numbers = itertools.count()
-        self._called_off: Dict[int, bool] = {}
-        self._children: Dict[int, Callable[[int], None]] = {}
-        self.after_each: Callable[[], None] = lambda: None
-        woken, waker = socket.socketpair()
-        for end in (woken, waker):
-            end.setblocking(False)
-        self._keep = waker
-        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        self.watch(woken, lambda: self._reap(woken))
-
-    def watch(self, source: Any, action: Callable[[], None]) -> None:
-        """Call `action` whenever there is something to read from `source`."""
-        self._selector.register(source, selectors.EVENT_READ, action)
-
-    def forget(self, source: Any) -> None:
-        """Watch `source` no longer."""
-        self._selector.unregister(source)
-
-    def after(self, seconds: float, action: Callable[[], None]) -> Callable[[], None]:
-        """Call `action` once after some seconds; return what calls that off."""
-        number = next(self._numbers)
-        heapq.heappush(self._timers, (time.monotonic() + seconds, number, action))
-        return lambda: self._called_off.update({number: True})
-
-    def when_ended(self, process: int, action: Callable[[int], None]) -> None:
-        """Call `action` with the wait status of a child when it has ended."""
-        self._children[process] = action
-
-    def say(self, text: str) -> None:
-        """Write a line to the log."""
-        print(f"{time.strftime('%H:%M:%S')}.{int(time.time() * 1000) % 1000:03d} {text}",
-              flush=True)
-
-    def run(self) -> None:
-        """Wait and call, for ever."""
-        while True:
-            self._guarded(self.after_each)
-            wait = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
-            for key, _ in self._selector.select(wait):
-                self._guarded(key.data)
-            while self._timers and self._timers[0][0] <= time.monotonic():
-                _, number, action = heapq.heappop(self._timers)
-                if not self._called_off.pop(number, False):
-                    self._guarded(action)
-
-    def _guarded(self, action: Callable[[], None]) -> None:
-        """Do one thing; should it fail, the lab lives on and the log says why."""
-        try:
-            action()
-        except Exception:
-            self.say("failed: " + traceback.format_exc())
-
-    def _reap(self, woken: socket.socket) -> None:
-        """Take the status of every child that has ended, our own ones and the adopted orphans."""
-        try:
-            woken.recv(4096)
-        except BlockingIOError:
-            pass
-        while True:
-            try:
-                process, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if process == 0:
-                return
-            self._children.pop(process, lambda status: None)(status)
-
-
 class Supervisor:
     """Nodes, controllers and networks of one lab, and the requests that they are moved by."""
 
-    def __init__(self, plan: Plan, loop: Loop, groups: Path) -> None:
+    def __init__(self, plan: Plan, events: Events, groups: Path) -> None:
         """Take up the plan; nothing runs before `start`.
 
         groups: where the lab's cgroups are to be made.
         """
         self.plan = plan
         self.places = Places(plan.name)
-        self.loop = loop
-        self.nodes = {name: Node(name, plan, loop, groups) for name in plan.nodes}
+        self.events = events
+        self.nodes = {name: Node(name, plan, events, groups) for name in plan.nodes}
         self.controllers: Dict[str, int] = {}
         self.outside = 0
         self._waiting: List[Tuple[Callable[[], bool], socket.socket]] = []
-        loop.after_each = self._answer_waiting
+        events.after_each = self._answer_waiting
 
     def start(self) -> None:
         """Bring up networks, controllers and nodes, and start to take requests."""
@@ -141,7 +61,7 @@ class Supervisor:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener.bind(str(self.places.control))
         listener.listen(64)
-        self.loop.watch(listener, lambda: self._accept(listener))
+        self.events.watch(listener, lambda: self._accept(listener))
         self._start_outside()
         for name, node in self.nodes.items():
             self._guard_sysrq(node)
@@ -170,7 +90,7 @@ class Supervisor:
         """Answer what ipmi_sim asks of the chassis: get or set, then names and values."""
         node = self._node(request)
         verb, *words = request["words"]
-        self.loop.say(f"{node.name}: controller asked to {' '.join(request['words'])}")
+        self.events.say(f"{node.name}: controller asked to {' '.join(request['words'])}")
         if verb == "get":
             known = {"power": int(node.powered), "boot": "default"}
             return {"text": "\n".join(f"{word}:{known[word]}" for word in words)}
@@ -186,7 +106,7 @@ class Supervisor:
             if link not in known:
                 raise BadPlan(f"no link {link!r}; there are {', '.join(known)}")
             self._node(request).set_carrier(link, request["up"])
-            self.loop.say(f"{request['node']}: {link} {'mended' if request['up'] else 'cut'}")
+            self.events.say(f"{request['node']}: {link} {'mended' if request['up'] else 'cut'}")
         return {}
 
     def do_controller(self, request: Request) -> Answer:
@@ -240,16 +160,18 @@ class Supervisor:
             return
         with enter.Door.of_process(self.outside) as door, \
                 open(self.places.console(f"{name}-bmc"), "ab") as console:
-            child = door.popen(bmc.command(name), stdin=-3, stdout=console, stderr=console)
+            child = door.popen(bmc.command(name), stdin=subprocess.DEVNULL, stdout=console,
+                               stderr=console)
         self.controllers[name] = child.pid
-        self.loop.when_ended(child.pid, lambda status: self._controller_ended(name, child, status))
+        self.events.when_ended(child.pid,
+                               lambda status: self._controller_ended(name, child, status))
 
     def _controller_ended(self, name: str, child: Any, status: int) -> None:
         """Note the end of a controller; only one that we did not end is worth a line."""
         child.returncode = status       # it has been reaped; Popen need not try
         if self.controllers.get(name) == child.pid:
             del self.controllers[name]
-            self.loop.say(f"{name}: its controller ended by itself, wait status {status}")
+            self.events.say(f"{name}: its controller ended by itself, wait status {status}")
 
     def _guard_sysrq(self, node: Node) -> None:
         """Let what a node writes to its /proc/sysrq-trigger happen to the node alone."""
@@ -258,16 +180,16 @@ class Supervisor:
         reader = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         node.sysrq = path
         actions = {b"b": node.reset, b"c": node.power_off, b"o": node.power_off}
-        self.loop.watch(reader, lambda: actions.get(os.read(reader, 1), lambda: None)())
+        self.events.watch(reader, lambda: actions.get(os.read(reader, 1), lambda: None)())
 
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
-        self.loop.watch(connection, lambda: self._serve(connection))
+        self.events.watch(connection, lambda: self._serve(connection))
 
     def _serve(self, connection: socket.socket) -> None:
         """Read one request and answer it, now or when what it waits for has come to pass."""
         packet = connection.recv(MAXIMUM_REQUEST)
-        self.loop.forget(connection)
+        self.events.forget(connection)
         if not packet:
             connection.close()
             return
@@ -310,8 +232,8 @@ def _supervise(plan: Plan, ready: int) -> None:
     """Be process 1 of the lab."""
     linux.mount("proc", "/proc", "proc")
     groups = cgroup.hierarchy_or_mount(Places(plan.name).data / "cgroups")
-    loop = Loop()
-    supervisor = Supervisor(plan, loop, groups / Places(plan.name).cgroup)
+    events = Events()
+    supervisor = Supervisor(plan, events, groups / Places(plan.name).cgroup)
     try:
         supervisor.start()
     except Exception as error:
@@ -319,7 +241,7 @@ def _supervise(plan: Plan, ready: int) -> None:
         raise
     os.write(ready, b"ready")
     os.close(ready)
-    loop.run()
+    events.run()
 
 
 if __name__ == "__main__":
