@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailha.system import dbus
@@ -57,6 +57,7 @@ def answer(signature: str, values: Any, order: str = "<", reply_to: int = 1,
     return head + bytes(-len(head) % 8) + body
 
 
+@settings(max_examples=40)
 @given(st.lists(pairs(), max_size=4), st.sampled_from("<>"))
 def test_values_come_out_as_they_went_in(given_pairs: list[Any], order: str) -> None:
     signature = "".join(pair[0] for pair in given_pairs)
@@ -70,6 +71,7 @@ def test_values_come_out_as_they_went_in(given_pairs: list[Any], order: str) -> 
     assert plain(body) == plain(values)
 
 
+@settings(max_examples=30)
 @given(pairs(), st.sampled_from("<>"))
 def test_variants_are_unwrapped(pair: Any, order: str) -> None:
     message = dbus.decode(answer("a{sv}", [{"key": pair}], order))

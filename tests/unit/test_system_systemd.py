@@ -378,6 +378,17 @@ def test_systemctl_is_the_last_resort(root: Path, monkeypatch: pytest.MonkeyPatc
     assert found["x@.service"].load == "not-found"
 
 
+def test_systemctl_that_helped_once_is_asked_first_from_then_on(
+        root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = command(monkeypatch, b"running\n")
+    systemd = Systemd(str(root))
+    assert systemd.state(timeout=0.2) == "running"
+    before = time.monotonic()
+    assert systemd.state(timeout=600) == "running"
+    assert time.monotonic() - before < 60
+    assert ran == [["is-system-running"]] * 2
+
+
 @pytest.mark.parametrize("message, kind", [
     (b"Failed to start m.service: Unit m.service is masked.", UnitError),
     (b"Failed to connect to bus: No such file or directory", SystemdUnavailable),

@@ -100,6 +100,7 @@ class Systemd:
     def __init__(self, root: str = "", timeout: float = DEFAULT_TIMEOUT) -> None:
         self._run = root + "/run"
         self.timeout = timeout
+        self._share_of_dbus = 0.75
         self._ways = [Bus(self._run + "/systemd/private"),
                       Bus(self._run + "/dbus/system_bus_socket", _NAME, hello=True)]
 
@@ -238,23 +239,31 @@ class Systemd:
         return str(answers[0][0])
 
     def _systemctl(self, timeout: float | None) -> Systemctl:
+        """Return the command, with the time that D-Bus has left it.
+
+        From then on it is the only way: an action that makes ten calls cannot wait for D-Bus ten
+        times.
+        """
         from mailha.system.systemctl import Systemctl
-        return Systemctl((self.timeout if timeout is None else timeout) / 4)
+        total = self.timeout if timeout is None else timeout
+        left = total * (1 - self._share_of_dbus)
+        self._share_of_dbus = 0.0
+        return Systemctl(left)
 
     def _ask(self, calls: list[Call], subject: str, timeout: float | None,
              repeatable: bool = True) -> list[list[Any]] | None:
         """Make the calls; return the body of each answer, None when only systemctl is left.
 
         The body is empty where the thing that was asked for does not exist (any more).
-        Three quarters of the time are for D-Bus, the rest for systemctl. Within the first, the
+        Three quarters of the time are for D-Bus, the rest for systemctl. Of the former, the
         private socket may be silent for two thirds before the bus is tried.
         """
         if not self.running():
             raise SystemdUnavailable(f"cannot ask systemd for {subject}: it is not running here",
                                      remedy="boot with systemd, or use manager=direct")
         total = self.timeout if timeout is None else timeout
-        end = time.monotonic() + total * 0.75
-        while True:
+        end = time.monotonic() + total * self._share_of_dbus
+        while self._share_of_dbus:
             for way in self._ways:
                 now = time.monotonic()
                 share = 1.0 if way is self._ways[-1] else 2 / 3
@@ -269,8 +278,9 @@ class Systemd:
                 except _NotReached:
                     way.close()
             if time.monotonic() + RETRY_PAUSE >= end:
-                return None
+                break
             time.sleep(RETRY_PAUSE)
+        return None
 
 
 class _NotReached(Exception):
