@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
 Stanza = Dict[str, str]
 
@@ -97,8 +97,11 @@ def read_host(directory: Path = Path("/etc/apt")) -> List[Stanza]:
     return stanzas
 
 
-def derive(stanzas: List[Stanza], *, host: str, suite: str) -> List[Stanza]:
+def derive(stanzas: List[Stanza], *, host: str, suite: str,
+           pockets: Sequence[str] = POCKETS) -> List[Stanza]:
     """Return those of the stanzas that are a Debian archive, with release `host` made `suite`.
+
+    pockets: which parts of the release to take, of POCKETS.
 
     An archive counts as Debian's when it offers the host's own release with the component
     ``main``: this leaves out third parties, whose suites have names of their own.
@@ -111,7 +114,7 @@ def derive(stanzas: List[Stanza], *, host: str, suite: str) -> List[Stanza]:
         if "main" not in stanza.get("Components", "").split():
             continue
         suites = [suite + pocket for name in stanza.get("Suites", "").split()
-                  for release in (host,) + RELEASE_ALIASES for pocket in POCKETS
+                  for release in (host,) + RELEASE_ALIASES for pocket in pockets
                   if name == release + pocket]
         if suites:
             derived.append({**stanza, "Types": "deb", "Components": "main",

@@ -17,7 +17,7 @@ import tempfile
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Callable, Iterator, List, Sequence
 
 from twonode import aptsources
 
@@ -78,6 +78,10 @@ class ImageFailed(Exception):
     """The image could not be built; the text says what mmdebstrap said last."""
 
 
+class FetchFailed(ImageFailed):
+    """A package that the sources name could not be fetched from them."""
+
+
 def packages(suite: str) -> List[str]:
     """Return the names of the packages that the image of `suite` is made of."""
     return sorted(PACKAGES + (FENCE_AGENTS.get(suite, "fence-agents-ipmilan"),))
@@ -106,7 +110,13 @@ def ensure(suite: str = "bookworm", progress: Callable[[str], None] = lambda lin
         if not target.is_dir():
             for abandoned in CACHE.glob(f".building-{suite}-*"):
                 shutil.rmtree(abandoned)
-            _build(suite, target, progress, lock)
+            try:
+                _build(suite, target, aptsources.POCKETS, progress, lock)
+            except FetchFailed as error:
+                # The indexes of an old release's updates may name packages that its archive has
+                # lost; the release itself never changes, and is as good to test on.
+                progress(f"{error}; once more, from {suite} without its updates")
+                _build(suite, target, ("",), progress, lock)
     return target
 
 
@@ -118,14 +128,16 @@ def _only_builder(suite: str) -> Iterator[int]:
         yield lock.fileno()
 
 
-def _build(suite: str, target: Path, progress: Callable[[str], None], lock: int) -> None:
+def _build(suite: str, target: Path, pockets: Sequence[str], progress: Callable[[str], None],
+           lock: int) -> None:
     """Build the image under a temporary name and rename it to `target`."""
     building = Path(tempfile.mkdtemp(prefix=f".building-{suite}-", dir=CACHE))
     try:
         sources = building / "lab.sources"
         options = building / "apt.conf"
         sources.write_text(aptsources.render(aptsources.derive(
-            aptsources.read_host(), host=aptsources.host_codename(), suite=suite)))
+            aptsources.read_host(), host=aptsources.host_codename(), suite=suite,
+            pockets=pockets)))
         options.touch(mode=0o600)
         options.write_text(aptsources.host_options())
         finish = building / "finish"
@@ -177,4 +189,6 @@ def _run_mmdebstrap(suite: str, root: Path, sources: Path, options: Path, finish
             limit.cancel()
             build.kill()
     if code != 0:
-        raise ImageFailed(f"mmdebstrap ended with {code}: {' | '.join(said[-5:])}")
+        fetched = not any(line.startswith("E: Failed to fetch") for line in said)
+        failure = ImageFailed if fetched else FetchFailed
+        raise failure(f"mmdebstrap ended with {code}: {' | '.join(said[-5:])}")

@@ -9,6 +9,7 @@ import re
 import sys
 import tarfile
 from pathlib import Path
+from typing import List
 
 import pytest
 from hypothesis import given
@@ -263,6 +264,26 @@ def test_a_killed_build_is_not_taken_for_an_image_and_the_next_one_removes_it(
     assert image.ensure("bookworm") == image.place("bookworm")
     assert (image.place("bookworm") / "usr/bin/python3").exists()
     assert not list(tmp_path.glob(".building*"))
+
+
+def test_an_archive_that_lost_its_updates_still_gives_an_image(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "CACHE", tmp_path)
+    monkeypatch.setattr(image, "MUST_HAVE", ())
+    monkeypatch.setattr(aptsources, "read_host", lambda: aptsources.parse_one_line(
+        "deb http://mirror.test/ bookworm main\ndeb http://mirror.test/ bookworm-security main"))
+    monkeypatch.setattr(aptsources, "host_codename", lambda: "bookworm")
+    monkeypatch.setattr(aptsources, "host_options", lambda: "")
+    said: List[str] = []
+
+    def build(suite: str, root: Path, sources: Path, *rest: object) -> None:
+        if "security" in sources.read_text():
+            raise image.FetchFailed("404")
+        root.mkdir()
+
+    monkeypatch.setattr(image, "_run_mmdebstrap", build)
+    assert image.ensure("bullseye", said.append).is_dir()
+    assert said == ["404; once more, from bullseye without its updates"]
 
 
 def test_an_image_that_lacks_what_the_lab_runs_is_not_used(
