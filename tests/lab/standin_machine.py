@@ -94,7 +94,7 @@ class Machine:
         self._sandbox = Sandbox(self._image, disk=self._disk, suite=False)
         self._sandbox.__enter__()
         try:
-            self.run(f"ip addr add {KOPANO_IP}/24 dev lo; ip addr add {MYSQL_IP}/24 dev lo;"
+            self.run(f"ip addr add {KOPANO_IP}/32 dev lo; ip addr add {MYSQL_IP}/32 dev lo;"
                      " install -d -o mysql /run/mysqld")
             # There are no shared disks here: the directories themselves are filled.
             script = "mount() { :; }; umount() { :; }; blkid() { :; }\n"
@@ -233,7 +233,8 @@ class Machine:
 
     def kill_database(self) -> None:
         """Kill MariaDB and wait until it has gone."""
-        self.run("pkill -KILL -x mariadbd || :; while pgrep -x mariadbd >/dev/null; do sleep 0.05; done")
+        self.run("pkill -KILL -x mariadbd || :;"
+                 " while pgrep -x mariadbd >/dev/null; do sleep 0.05; done")
 
     # -- mail ---------------------------------------------------------------------------------
 

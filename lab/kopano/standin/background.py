@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Optional
 
@@ -18,8 +19,8 @@ from .context import Context
 from .link import ServerRefused, ServerUnreachable, Session
 
 FAILED = 1
-_RETRY_SECONDS = 3.0
-_SECONDS_BETWEEN_CHECKS = 15.0
+# The spooler was seen to retry that often.
+_SECONDS_BETWEEN_CHECKS = 3.0
 _SECONDS_FOR_SENDING = 60
 
 
@@ -44,21 +45,21 @@ def run(context: Context) -> int:
         lifecycle.leave_stubborn_child(())
     if context.vices.seconds("send_for"):
         signals.fork(lambda: _send(context.vices.seconds("send_for")), ())
-    if context.service in ("search", "presence"):
-        while not signals.stopping:
-            signals.wait((), None)
-    else:
-        _keep_session(context, signals)
+    if context.service in ("spooler", "monitor"):
+        # Apart from the signals, so that a server that hangs does not delay SIGTERM.
+        threading.Thread(target=_keep_session, args=(context,), daemon=True).start()
+    while not signals.stopping:
+        signals.wait((), None)
     if context.service == "spooler" and context.sessions(signals):
         context.wait_for_sessions(signals, _SECONDS_FOR_SENDING)
     context.log(journal.NOTICE, f"{context.program} shutdown complete")
     context.end()
 
 
-def _keep_session(context: Context, signals: lifecycle.Signals) -> None:
+def _keep_session(context: Context) -> None:
     session: Optional[Session] = None
     failures = 0
-    while not signals.stopping:
+    while True:
         try:
             if session is None:
                 session = Session(context.settings["server_socket"], context.program)
@@ -67,12 +68,11 @@ def _keep_session(context: Context, signals: lifecycle.Signals) -> None:
                                 f"Server connection succeeded after {failures} retries")
                 failures = 0
             session.open_store()
-            signals.wait((), _SECONDS_BETWEEN_CHECKS)
         except (ServerUnreachable, ServerRefused) as error:
             session, failures = None, failures + 1
             if failures == 1:
                 context.log(journal.WARNING, f"Server connection lost, retrying: {error}")
-            signals.wait((), _RETRY_SECONDS)
+        time.sleep(_SECONDS_BETWEEN_CHECKS)
 
 
 def _send(seconds: float) -> None:

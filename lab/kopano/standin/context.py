@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import signal
 import socket
 import threading
@@ -42,14 +40,16 @@ class Context:
         self._threads: Set[threading.Thread] = set()
         self._muted: List[socket.socket] = []
 
+    def check_user(self) -> None:
+        """Raise KeyError if run_as_user or run_as_group do not exist."""
+        lifecycle.account(self.settings["run_as_user"], self.settings["run_as_group"])
+
     def become_user(self) -> None:
-        """Give up root as run_as_user says, log file included; KeyError for an unknown user."""
+        """Give up root as run_as_user says, log file included."""
         user, group = self.settings["run_as_user"], self.settings["run_as_group"]
         if os.geteuid() == 0 and user:
-            account = pwd.getpwnam(user)
-            self.log.give_to(
-                account.pw_uid, grp.getgrnam(group).gr_gid if group else account.pw_gid)
-        lifecycle.become(user, group)
+            self.log.give_to(*lifecycle.account(user, group))
+            lifecycle.become(user, group)
 
     def go_to_background(self) -> None:
         """Daemonise, unless the command line or the release say foreground."""
@@ -127,13 +127,14 @@ class Context:
 
     def wait_for_sessions(self, signals: lifecycle.Signals, seconds: int) -> None:
         """Give the sessions ``seconds`` to end, looking once a second as the real ones do."""
+        signals.sleep(0)  # forget the signal that brought us here
         for remaining in range(seconds, 0, -1):
             if not self.sessions(signals):
                 break
             if remaining % 5 == 0:
                 self.log(journal.WARNING,
                          f"Waiting for {self.sessions(signals)} processes/threads to exit")
-            time.sleep(1)
+            signals.sleep(1)
         if self.sessions(signals):
             self.log(journal.WARNING, f"Forced shutdown with {self.sessions(signals)} "
                                       "processes/threads left")

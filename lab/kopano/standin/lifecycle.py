@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 from types import FrameType
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, Tuple
 
 PROC = "/proc"
 
@@ -77,18 +77,25 @@ def write_pid_file(path: str, program: str, mode: int, *, refuse: bool) -> None:
         os.close(descriptor)
 
 
-def become(user: str, group: str) -> None:
-    """Give up root for ``user`` and ``group``; nothing happens where this is not root.
+def account(user: str, group: str) -> Tuple[int, int]:
+    """Return the numbers of ``user`` and ``group`` (empty: root, and the user's own group).
 
-    KeyError: no such user or group. The real ones then execute themselves once more under the
-    same pid; the stand-in spares itself that.
+    KeyError: there is no such user or group.
     """
-    if os.geteuid() != 0 or not user:
-        return
-    account = pwd.getpwnam(user)
+    found = pwd.getpwnam(user or "root")
+    return found.pw_uid, grp.getgrnam(group).gr_gid if group else found.pw_gid
+
+
+def become(user: str, group: str) -> None:
+    """Give up root for ``user`` and ``group``.
+
+    The real ones then execute themselves once more under the same pid; the stand-in spares itself
+    that.
+    """
+    user_number, group_number = account(user, group)
     os.setgroups([])
-    os.setgid(grp.getgrnam(group).gr_gid if group else account.pw_gid)
-    os.setuid(account.pw_uid)
+    os.setgid(group_number)
+    os.setuid(user_number)
 
 
 def terminate_own_group() -> None:
@@ -183,6 +190,14 @@ class Signals:
         if self.stopping:
             return []
         return [item for item in ready if item is not self._reader]
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but wake for a signal as C's sleep does: the end of a child is seen at once."""
+        select.select([self._reader], [], [], seconds)
+        try:
+            self._reader.recv(4096)
+        except BlockingIOError:
+            pass
 
     def fork(self, work: Callable[[], None], close: Sequence[socket.socket]) -> None:
         """Run ``work`` in a child that SIGTERM ends at once, without the sockets ``close``."""

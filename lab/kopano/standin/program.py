@@ -46,7 +46,12 @@ _LONG_OPTIONS = [
 
 def main(service: str, arguments: Sequence[str]) -> int:
     """Run ``service`` with the command line ``arguments`` and return its exit code."""
-    release = Release.installed()
+    try:
+        release = Release.installed()
+        vices = Vices(service)
+    except ValueError as error:
+        sys.stderr.write(f"kopano-{service}: {error}\n")
+        return 1
     try:
         given, _ = getopt.gnu_getopt(list(arguments), "c:VFhldiuR", _LONG_OPTIONS)
     except getopt.GetoptError as error:
@@ -70,7 +75,7 @@ def main(service: str, arguments: Sequence[str]) -> int:
             sys.stderr.write(f"Config error: {text}\n")
         return KINDS[service].bad_configuration
     context = Context(
-        service, release, settings, Vices(service),
+        service, release, settings, vices,
         foreground="-F" in names or "-l" in names,
         options=[name.lstrip("-") for name in names])
     return _run(context)
@@ -81,6 +86,11 @@ def _run(context: Context) -> int:
         return 0
     context.log(journal.ALWAYS, f"Starting {context.program} version {context.release.text} "
                                 f"({BANNER})")
+    try:
+        context.check_user()
+    except KeyError as error:
+        context.log(journal.CRITICAL, f"Fatal: run_as_user or run_as_group is unknown: {error}")
+        return KINDS[context.service].bad_configuration
     module = importlib.import_module(f".{KINDS[context.service].module}", __package__)
     code: int = module.run(context)
     return code

@@ -9,7 +9,6 @@ background, pid file, handlers, upgrade, attachments, and only then answers.
 from __future__ import annotations
 
 import os
-import pwd
 import signal
 import socket
 import sys
@@ -100,9 +99,10 @@ def _own_attachment_directory(context: Context) -> None:
     """Give the top directory, and nothing below it, to the server's user (measured)."""
     directory = context.attachment_directory
     if os.geteuid() == 0 and directory.is_dir():
-        account = pwd.getpwnam(context.settings["run_as_user"] or "root")
-        if directory.stat().st_uid != account.pw_uid:
-            os.chown(directory, account.pw_uid, account.pw_gid)
+        user, group = lifecycle.account(
+            context.settings["run_as_user"], context.settings["run_as_group"])
+        if directory.stat().st_uid != user:
+            os.chown(directory, user, group)
 
 
 def _create_attachment_directory(context: Context) -> None:

@@ -22,6 +22,7 @@ file system that does not answer.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Dict
 
@@ -45,10 +46,11 @@ def parse(text: str, service: str) -> Dict[str, float]:
         name, _, seconds = what.strip().partition("=")
         if name in PLAIN and not seconds:
             value = 0.0
-        elif name in TIMED:
+        elif name in TIMED and re.fullmatch(r"\d+(\.\d+)?", seconds):
             value = float(seconds)
         else:
-            raise ValueError(f"{line!r} is not 'service: vice' or 'service: vice=SECONDS'")
+            raise ValueError(f"{PATH}: {line!r} is not 'service: vice' or 'service: vice=SECONDS'"
+                             " with a vice that there is")
         if who.strip() in (service, "*"):
             vices[name] = value
     return vices
