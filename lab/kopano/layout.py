@@ -46,7 +46,6 @@ After={after}
 
 [Service]
 Type=simple
-Environment=PYTHONDONTWRITEBYTECODE=1
 ExecStart=/usr/sbin/kopano-{service} {foreground}
 {timeout}
 [Install]

@@ -6,6 +6,7 @@ The tests of the stand-in start its daemons by hand here, as an init system or a
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import tempfile
@@ -86,7 +87,8 @@ class Machine:
 
     def __enter__(self) -> Machine:
         DATA.mkdir(parents=True, exist_ok=True)
-        self._disk = Path(tempfile.mkdtemp(prefix=".standin-", dir=DATA))
+        _remove_disks_of_dead_tests()
+        self._disk = Path(tempfile.mkdtemp(prefix=f".standin-{os.getpid()}-", dir=DATA))
         provision.provision("alice", self._disk, image=self._image, version=self._version,
                             kopano_ip=KOPANO_IP, mysql_ip=MYSQL_IP)
         self._configuration = {path.name: path.read_text()
@@ -287,6 +289,13 @@ def http(method: str, path: str = "/", headers: Sequence[str] = (), body: bytes 
     lines = [f"{method} {path} HTTP/1.1", "Host: test", "Connection: close",
              f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
+
+
+def _remove_disks_of_dead_tests() -> None:
+    """Remove what tests left that were killed."""
+    for disk in DATA.glob(".standin-*"):
+        if not Path("/proc", disk.name.split("-")[1]).exists():
+            shutil.rmtree(disk)
 
 
 def _all_of(file: BinaryIO) -> str:

@@ -275,6 +275,13 @@ def test_dagent_with_an_open_session_stops_at_once_and_takes_its_children_along(
     assert not node.pids("dagent")
 
 
+@pytest.mark.parametrize("service", ["search", "presence"])
+def test_search_and_presence_are_idle_and_stop_at_once(node: Machine, service: str) -> None:
+    process = node.serve(service)[service]
+    process.kill("TERM")
+    assert process.code() == 0
+
+
 def test_the_log_goes_to_standard_error_where_no_file_is_named(node: Machine) -> None:
     node.configure("ical", log_file="-")
     process = node.serve("ical")["ical"]

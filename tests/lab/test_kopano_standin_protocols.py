@@ -137,10 +137,10 @@ def test_without_mariadb_only_lmtp_admin_and_get_store_notice_and_all_heal(node:
         assert client.hear() == "421 internal error: GetSession failed"
     code, text = node.answer("kopano-admin", "-l")
     assert code == 1 and "Using the -v option" in text
-    client = unix_client(node)
-    session = client.call("logon", LOGON)
+    caller = unix_client(node)
+    session = caller.call("logon", LOGON)
     assert error_of(session) == soap.OK
-    store = client.call("getStore", [("ulSessionId", session.elements["ulSessionId"])])
+    store = caller.call("getStore", [("ulSessionId", session.elements["ulSessionId"])])
     assert error_of(store) == 0x80000007
     node.start_database()
     assert node.deliver("healed@test").startswith("250 ")

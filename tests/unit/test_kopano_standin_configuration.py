@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import List
 
@@ -199,8 +200,8 @@ def test_the_server_tries_ten_times_ten_seconds_apart_for_mariadb(
         def log(self, level: int, text: str) -> None:
             pass
 
-    monkeypatch.setattr(server.database, "Connection", refuse)
-    monkeypatch.setattr(server.time, "sleep", slept.append)
+    monkeypatch.setattr(database, "Connection", refuse)
+    monkeypatch.setattr(time, "sleep", slept.append)
     with pytest.raises(server.StartFailed, match="nobody there"):
         server._connect(FakeContext())  # type: ignore[arg-type]
     assert slept == [10.0] * 9
