@@ -156,7 +156,9 @@ def read(machine: Machine, timeout: float) -> Cib:
     while True:
         left = deadline - machine.clock.monotonic()
         try:
-            return parse(_ask(machine, min(left, max(_SHORTEST_TRY, timeout / 3))))
+            share = min(left, max(_SHORTEST_TRY, timeout / 3))
+            # Whole tenths, rounded down: the time stands in the message of a child that is late.
+            return parse(_ask(machine, max(0.1, int(share * 10) / 10)))
         except errors.MailhaError as error:
             left = deadline - machine.clock.monotonic()
             if left <= pause:
