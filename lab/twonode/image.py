@@ -37,8 +37,10 @@ PACKAGES = (
     # what the suite and its tests need
     "python3", "python3-lxml", "python3-pymysql", "python3-pytest", "python3-hypothesis",
     "man-db", "groff-base",
-    # what the suite keeps available
-    "mariadb-server", "apache2",
+    # what the suite keeps available; ocf:heartbeat:apache does not start without curl or wget
+    "mariadb-server", "apache2", "curl",
+    # only drbdadm and DRBD's agent: the kernel module would have to be the host's
+    "drbd-utils",
 )
 
 FENCE_AGENTS = {"bullseye": "fence-agents", "bookworm": "fence-agents"}
