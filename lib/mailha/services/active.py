@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The record of an active group: ``/run/mailha/active/RESOURCE``.
+
+It is the file on whose existence every guarded unit depends (ConditionPathExists): start makes it
+before anything else, stop removes it before anything else, and a power loss removes it too. It also
+holds what start has proven, so that a recurring monitor needs no configuration file of the product:
+a file that is edited, broken or gone while the services run says nothing about services that serve.
+
+A recurring monitor loads this module.
+"""
+
+from __future__ import annotations
+
+from mailha import errors
+from mailha.services.service import Group, Listening, Service
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterable
+
+    from mailha.system.machine import Machine
+
+DIRECTORY = "/run/mailha/active"
+FORMAT = 1
+
+
+class Active:
+    """What the record says.
+
+    manager: "systemd" or "direct". services: as start found them. processes: of directly managed
+    services, pid and start time by name.
+    """
+
+    __slots__ = ("manager", "services", "processes")
+
+    def __init__(self, manager: str, services: Iterable[Service],
+                 processes: dict[str, tuple[int, int]] | None = None) -> None:
+        self.manager = manager
+        self.services = tuple(services)
+        self.processes = processes or {}
+
+
+class RecordUnreadable(errors.Failed):
+    """There is a record and it cannot be understood; the group was active in any case."""
+
+
+def path_of(resource: str) -> str:
+    """Return the record's path; the number of a clone's instance is part of the name.
+
+    Raises errors.Failed for a name that no resource has.
+    """
+    if not resource or resource.startswith(".") or "/" in resource or "\0" in resource:
+        raise errors.Failed(f"'{resource}' is no name of a resource",
+                            remedy="set OCF_RESOURCE_INSTANCE when you call the agent by hand")
+    return f"{DIRECTORY}/{resource}"
+
+
+def write(machine: Machine, group: Group,
+          processes: dict[str, tuple[int, int]] | None = None) -> None:
+    """Make the record, or replace it. Raises errors.Failed."""
+    lines = [f"format {FORMAT}", f"manager {group.manager}"]
+    for service in group.services:
+        lines += [f"service {service.name}", f"unit {service.unit}"]
+        lines += [f"program {service.program}"] if service.program else []
+        if service.configuration:
+            lines += [f"configuration {service.configuration}",
+                      f"default {service.default_configuration}"]
+        lines += [f"listen {each.protocol} {each.host} {each.port}" for each in service.listens]
+        lines += [f"pipe {path}" for path in service.pipes]
+        lines += [f"pidfile {service.pid_file}"] if service.pid_file else []
+        lines += ["data"] if service.touches_data else []
+        lines += [f"needs {name}" for name in service.needs]
+        if processes and service.name in processes:
+            lines.append("process {} {}".format(*processes[service.name]))
+    path = path_of(group.resource)
+    machine.files.make_directory(DIRECTORY, 0o755)
+    machine.files.write_atomic(path, "\n".join([*lines, "end", ""]).encode("utf-8"))
+
+
+def read(machine: Machine, resource: str) -> Active | None:
+    """Return the record; None if the group is not active in this boot.
+
+    Raises RecordUnreadable, and errors.Failed if it cannot be told whether there is one.
+    """
+    path = path_of(resource)
+    try:
+        text = machine.files.read(path).decode("utf-8")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RecordUnreadable(f"cannot read {path}: {error.strerror}",
+                               remedy="see whether /run is whole") from None
+    except UnicodeDecodeError:
+        raise _unreadable(path, "it is not UTF-8") from None
+    return parse(text, path)
+
+
+def is_active(machine: Machine, resource: str) -> bool:
+    """Tell whether the record is there, whatever it says. Raises errors.Failed."""
+    return machine.files.exists(path_of(resource))
+
+
+def remove(machine: Machine, resource: str) -> bool:
+    """Remove the record; False if there was none. Raises errors.Failed."""
+    path = path_of(resource)
+    # Looked at first: on a read-only file system the kernel refuses to remove a file before it
+    # finds out that there is none.
+    return machine.files.exists(path) and machine.files.remove(path)
+
+
+def refuse_sharing(machine: Machine, group: Group) -> None:
+    """Refuse a group of which another resource, active on this node, runs a service.
+
+    Two resources never share a service: the stop of the one would be a failure of the other.
+    Raises errors.NotAllowedHere, and errors.Failed if a record cannot be read.
+    """
+    own = {service.unit: service.name for service in group.services}
+    for other in machine.files.names(DIRECTORY):
+        # A name with a dot in front is a record that is just being written.
+        if other == group.resource or other.startswith("."):
+            continue
+        found = read(machine, other)
+        for service in found.services if found is not None else ():
+            if service.unit in own:
+                raise errors.NotAllowedHere(
+                    f"service '{own[service.unit]}' is run by the cluster resource '{other}', "
+                    "which is active on this node", remedy="name each service in one resource "
+                    f"only: compare 'services' of '{other}' and '{group.resource}'")
+
+
+def parse(text: str, path: str) -> Active:
+    """Parse a record; path: for the message. Raises RecordUnreadable.
+
+    Keys that are not known are passed over: a record of a later build of the same format.
+    """
+    lines = text.split("\n")
+    if lines[0] != f"format {FORMAT}" or lines[-2:] != ["end", ""]:
+        raise _unreadable(path, "it is of another format, or has no end")
+    manager = ""
+    services: list[Service] = []
+    processes: dict[str, tuple[int, int]] = {}
+    try:
+        for line in lines[1:-2]:
+            key, _, value = line.partition(" ")
+            if key == "manager":
+                manager = value
+            elif key == "service":
+                services.append(Service(value, unit=""))
+            else:
+                _take(services[-1], key, value, processes)
+    except (ValueError, IndexError):
+        raise _unreadable(path, f"its line '{line[:80]}' means nothing") from None
+    if not manager or not services:
+        raise _unreadable(path, "it names no manager or no service")
+    return Active(manager, services, processes)
+
+
+def _take(service: Service, key: str, value: str, processes: dict[str, tuple[int, int]]) -> None:
+    """Put what one line says into the service."""
+    if key == "unit":
+        service.unit = value
+    elif key == "program":
+        service.program = value
+    elif key == "configuration":
+        service.configuration = value
+    elif key == "default":
+        service.default_configuration = value
+    elif key == "listen":
+        protocol, host, port = value.split(" ")
+        service.listens += (Listening(protocol, host, int(port)),)
+    elif key == "pipe":
+        service.pipes += (value,)
+    elif key == "pidfile":
+        service.pid_file = value
+    elif key == "data":
+        service.touches_data = True
+    elif key == "needs":
+        service.needs += (value,)
+    elif key == "process":
+        pid, start_time = value.split(" ")
+        processes[service.name] = (int(pid), int(start_time))
+
+
+def _unreadable(path: str, what: str) -> RecordUnreadable:
+    return RecordUnreadable(f"the record {path} cannot be understood: {what}",
+                            remedy="it is written anew at the next start")

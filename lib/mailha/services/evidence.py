@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is seen of each service of a group, without connecting to anything.
+
+The order of the evidence, for each service:
+
+1. systemd's word on the unit. "active" proves nothing yet, and "inactive" does not prove that
+   nothing runs.
+2. Its control group: which processes are in it. This is what decides whether anything runs.
+3. The identity of a process: one of them must run the service's program and must not be stopped by
+   a signal (state T). One that a debugger holds for a moment (t) counts as alive.
+4. Every address that it shall listen on is listened on, and by one of those processes.
+
+Where systemd cannot be asked (it executes itself anew, or hangs), 2 to 4 decide alone. Directly
+managed services have 3 and 4, beginning with the process that start has written down.
+
+A recurring monitor loads this module.
+"""
+
+from __future__ import annotations
+
+from mailha.services.service import SYSTEMD, Group, Service
+from mailha.system.cgroups import usual
+from mailha.system.sockets import listens
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mailha.system.machine import Machine
+    from mailha.system.processes import Process
+    from mailha.system.sockets import Listener
+    from mailha.system.systemd import Unit
+
+# What a service can be found to be.
+SERVES = "serves"
+STARTING = "starting"
+STOPPING = "stopping"
+BROKEN = "broken"
+DOWN = "down"
+
+
+class Sight:
+    """What was seen of one service.
+
+    phase: one of the constants above; DOWN only where not one process of it lives. reason: what is
+    wrong, "" when it serves. unit: what systemd said, None where it was not asked or did not
+    answer. processes: its live processes.
+    """
+
+    __slots__ = ("service", "phase", "reason", "unit", "processes")
+
+    def __init__(self, service: Service, phase: str, reason: str = "", unit: Unit | None = None,
+                 processes: list[Process] | None = None) -> None:
+        self.service = service
+        self.phase = phase
+        self.reason = reason
+        self.unit = unit
+        self.processes = processes or []
+
+    @property
+    def serves(self) -> bool:
+        """Whether all evidence speaks for it."""
+        return self.phase == SERVES
+
+    @property
+    def missing(self) -> bool:
+        """Whether systemd has no such unit, or was forbidden to have one."""
+        return self.unit is not None and self.unit.load != "loaded"
+
+    def __repr__(self) -> str:
+        return f"<{self.service.name} {self.phase}: {self.reason}>"
+
+
+def look(machine: Machine, group: Group, *, timeout: float,
+         known: dict[str, tuple[int, int]] | None = None, sockets: bool = True) -> list[Sight]:
+    """Look at every service of the group, in its order.
+
+    timeout: seconds for asking systemd. known: the processes that start has written down, for
+    directly managed services. sockets: whether to look at the listeners too; who stops a service
+    wants to know of processes only. Raises errors.Failed when even the kernel does not answer.
+    """
+    if group.manager == SYSTEMD:
+        seen = _units(machine, group, timeout)
+    else:
+        seen = _processes(machine, group, known or {})
+    running = [sight for sight in seen if sight.phase == SERVES]
+    if running and sockets:
+        _look_at_sockets(machine, running)
+    return seen
+
+
+def _units(machine: Machine, group: Group, timeout: float) -> list[Sight]:
+    """Look at units, control groups and process identities."""
+    from mailha.system.systemd import SystemdUnavailable
+    names = [service.unit for service in group.services]
+    units: dict[str, Unit] = {}
+    try:
+        units = machine.systemd.units(names, timeout=timeout)
+        unusual = [name for name, unit in units.items() if unit.active in ("active", "reloading")
+                   and not machine.cgroups.populated(usual(unit.name))]
+        if unusual:
+            # Either the unit lives in a slice of its own, or systemd calls a unit active that is
+            # empty.
+            units.update(machine.systemd.units(unusual, details=True, timeout=timeout))
+    except SystemdUnavailable:
+        # While systemd executes itself anew nobody answers; that is no statement about a service
+        # (pacemaker pull requests 3880 and 3927). The control groups stay as they are meanwhile.
+        pass
+    return [_unit(machine, service, units.get(service.unit)) for service in group.services]
+
+
+def _unit(machine: Machine, service: Service, unit: Unit | None) -> Sight:
+    """Judge a unit with the processes in its control group."""
+    path = usual(service.unit) if unit is None else unit.control_group or usual(unit.name)
+    pids = machine.cgroups.processes(path)
+    processes = [process for process in map(machine.processes.read, pids)
+                 if process is not None and process.alive]
+    active, state = ("unknown", "") if unit is None else (
+        unit.active, f"{service.unit} is {unit.active} ({unit.sub})")
+    if not processes:
+        if active in ("active", "reloading"):
+            return Sight(service, BROKEN, f"systemd calls {service.unit} {active}, but not one "
+                         "process of it lives", unit)
+        if active in ("activating", "deactivating"):
+            # A crash loop between two tries (auto-restart), or a stop that is not done.
+            phase = STARTING if active == "activating" else STOPPING
+            return Sight(service, phase, state, unit)
+        if unit is not None and unit.load in ("masked", "not-found"):
+            return Sight(service, DOWN, f"{service.unit} is {unit.load}", unit)
+        return Sight(service, DOWN, state or "not one process of it lives", unit)
+    if active == "deactivating":
+        return Sight(service, STOPPING, f"{state}: it is being stopped", unit, processes)
+    if active in ("activating", "maintenance"):
+        return Sight(service, STARTING, state, unit, processes)
+    if active in ("inactive", "failed"):
+        return Sight(service, BROKEN, f"{state}, but processes of it live on: {_list(processes)}",
+                     unit, processes)
+    return _identity(service, unit, processes)
+
+
+def _processes(machine: Machine, group: Group,
+               known: dict[str, tuple[int, int]]) -> list[Sight]:
+    """Look at directly managed services: first at the processes that start has written down."""
+    seen: dict[str, list[Process]] = {}
+    for service in group.services:
+        pid, start_time = known.get(service.name, (0, 0))
+        process = machine.processes.read(pid) if pid else None
+        if process is not None and process.alive and process.start_time == start_time:
+            seen[service.name] = [process]
+    unknown = [service for service in group.services if service.name not in seen]
+    if unknown:
+        seen.update(strays(machine, unknown))
+    return [_identity(service, None, seen[service.name]) if seen[service.name]
+            else Sight(service, DOWN, "not one process of it lives") for service in group.services]
+
+
+def strays(machine: Machine, services: list[Service]) -> dict[str, list[Process]]:
+    """Return, by service, every live process that runs its program with its configuration.
+
+    It walks over /proc, and so finds what no unit, no pid file and no record knows: a server that
+    still waits for its database has written none.
+    """
+    found = machine.processes.find_each(
+        {service.program for service in services if service.program})
+    return {service.name: [process for process in found.get(service.program, [])
+                           if service.claims(process)] for service in services}
+
+
+def _identity(service: Service, unit: Unit | None, processes: list[Process]) -> Sight:
+    """Judge whether the processes are the service's, and awake."""
+    own = processes
+    if service.program:
+        own = [process for process in processes if process.runs(service.program)]
+        if not own:
+            # Also what is seen for a moment after systemd has forked and before it executes.
+            return Sight(service, STARTING, f"{service.program} does not run; in its place there is "
+                         f"{_list(processes)}", unit, processes)
+    stopped = [process for process in own if process.stopped]
+    if stopped:
+        return Sight(service, BROKEN, f"process {stopped[0].pid} is stopped by a signal (state T)",
+                     unit, processes)
+    return Sight(service, SERVES, "", unit, processes)
+
+
+def _look_at_sockets(machine: Machine, running: list[Sight]) -> None:
+    """Take back the good word on every service whose sockets are not there or not its own."""
+    pipes: dict[str, list[int]] | None = None
+    listeners: list[Listener] | None = None
+    for sight in running:
+        wanted: list[tuple[str, set[int]]] = []
+        if sight.service.listens:
+            if listeners is None:
+                listeners = machine.sockets.listeners()
+            for each in sight.service.listens:
+                wanted.append((str(each), {listener.inode for listener in listeners
+                                           if listens(listener, each.host, each.port)}))
+        if sight.service.pipes:
+            if pipes is None:
+                pipes = machine.sockets.unix_listeners()
+            for path in sight.service.pipes:
+                wanted.append((path, set(_pipe(pipes, path))))
+        if not wanted:
+            continue
+        silent = [name for name, inodes in wanted if not inodes]
+        if silent:
+            sight.phase, sight.reason = STARTING, f"it does not listen on {', '.join(silent)}"
+            continue
+        foreign = _foreign(machine, sight.processes, wanted)
+        if foreign:
+            sight.phase = BROKEN
+            sight.reason = f"{', '.join(foreign)} is listened on by another process than its own"
+
+
+def _pipe(pipes: dict[str, list[int]], path: str) -> list[int]:
+    """Return who listens at the path. /var/run is /run on every system with systemd."""
+    if path in pipes:
+        return pipes[path]
+    other = path[4:] if path.startswith("/var/run/") else "/var" + path
+    return pipes.get(other, []) if path.startswith(("/var/run/", "/run/")) else []
+
+
+def _foreign(machine: Machine, processes: list[Process],
+             wanted: list[tuple[str, set[int]]]) -> list[str]:
+    """Return the names of those wanted sockets of which no process holds a listener."""
+    all_inodes = set().union(*(inodes for _, inodes in wanted))
+    owned: set[int] = set()
+    for process in processes:
+        owned |= machine.sockets.owned_inodes(process.pid, all_inodes)
+        if all(inodes & owned for _, inodes in wanted):
+            return []
+    return [name for name, inodes in wanted if not inodes & owned]
+
+
+def _list(processes: list[Process]) -> str:
+    """Return the processes for a message."""
+    shown = [f"{process.executable or process.command} ({process.pid})"
+             for process in processes[:5]]
+    return ", ".join(shown + (["..."] if len(processes) > 5 else []))
+
+
+def whole(seen: list[Sight]) -> bool:
+    """Tell whether every service serves."""
+    return all(sight.serves for sight in seen)
+
+
+def complaint(seen: list[Sight]) -> str:
+    """Return what is wrong, service by service, "" where nothing is."""
+    return "; ".join(f"{sight.service.name}: {sight.reason}" for sight in seen if not sight.serves)
+
+
+def nothing_lives(machine: Machine, group: Group, seen: list[Sight]) -> bool:
+    """Tell whether not one process of the group lives, in a unit or outside of any."""
+    if any(sight.phase != DOWN for sight in seen):
+        return False
+    return not any(strays(machine, list(group.services)).values())

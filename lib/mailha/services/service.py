@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a service is, and what a group of services is.
+
+A recurring monitor loads this module.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterable, Sequence
+
+    from mailha.system.processes import Process
+
+SYSTEMD = "systemd"
+DIRECT = "direct"
+
+
+class Listening:
+    """An address that a service listens on.
+
+    protocol: what it speaks there ("lmtp", "imap", "http"...). host: a numeric address,
+    "localhost", or "*" for every address. port: a TCP port.
+    """
+
+    __slots__ = ("protocol", "host", "port")
+
+    def __init__(self, protocol: str, host: str, port: int) -> None:
+        self.protocol = protocol
+        self.host = host
+        self.port = port
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Service:
+    """One service of a group.
+
+    name: as the administrator calls it ("gateway"). unit: its systemd unit. program: the path that
+    its processes run; "" where that is not known, then the unit alone tells which are its own.
+    arguments: with what the program is started without systemd. configuration: the file that it
+    reads, default_configuration: the one that it reads when none is named to it. listens, pipes:
+    TCP addresses and paths of unix sockets on which it must listen. pid_file: the one that it
+    leaves behind; "" for none. needs: names of services that must serve before it is started.
+    touches_data: whether it works on the data itself, so that two of it would damage them.
+    settle: for a service that listens nowhere, the seconds that it must have lived to be believed.
+    """
+
+    __slots__ = ("name", "unit", "program", "arguments", "configuration", "default_configuration",
+                 "listens", "pipes", "pid_file", "needs", "touches_data", "settle")
+
+    def __init__(self, name: str, *, unit: str, program: str = "", arguments: Sequence[str] = (),
+                 configuration: str = "", default_configuration: str = "",
+                 listens: Sequence[Listening] = (), pipes: Sequence[str] = (), pid_file: str = "",
+                 needs: Sequence[str] = (), touches_data: bool = False,
+                 settle: float = 1.0) -> None:
+        self.name = name
+        self.unit = unit
+        self.program = program
+        self.arguments = tuple(arguments)
+        self.configuration = configuration
+        self.default_configuration = default_configuration
+        self.listens = tuple(listens)
+        self.pipes = tuple(pipes)
+        self.pid_file = pid_file
+        self.needs = tuple(needs)
+        self.touches_data = touches_data
+        self.settle = settle
+
+    def claims(self, process: Process) -> bool:
+        """Tell whether a process that runs the program does it with this service's configuration.
+
+        Two instances may share a program and differ in the file that they were given (-c FILE).
+        """
+        if not self.configuration:
+            return True
+        return configuration_of(process.arguments, self.default_configuration) \
+            == self.configuration
+
+    def __repr__(self) -> str:
+        return f"<service {self.name}>"
+
+
+def configuration_of(arguments: Sequence[str], default: str) -> str:
+    """Return the file that a command line names with -c or --config, else the default."""
+    for index, argument in enumerate(arguments):
+        if argument in ("-c", "--config") and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if argument.startswith("--config="):
+            return argument[len("--config="):]
+        if argument.startswith("-c") and argument[2:3] == "/":
+            return argument[2:]
+    return default
+
+
+class Group:
+    """The services of one resource.
+
+    resource: its name in the cluster. manager: SYSTEMD or DIRECT. services: each once, in the order
+    in which the administrator named them. optional: names of those whose failure is no reason to
+    recover the group.
+    """
+
+    __slots__ = ("resource", "manager", "services", "optional")
+
+    def __init__(self, resource: str, manager: str, services: Iterable[Service],
+                 optional: Iterable[str] = ()) -> None:
+        self.resource = resource
+        self.manager = manager
+        self.services = tuple(services)
+        self.optional = frozenset(optional)
+
+    def required(self, service: Service) -> bool:
+        """Tell whether the group is not whole without the service."""
+        return service.name not in self.optional
+
+    def waves(self) -> list[list[Service]]:
+        """Return the services in the order of their start; those of one wave are independent.
+
+        A need that is not in the group is somebody else's to fulfil.
+        """
+        names = {service.name for service in self.services}
+        waiting = list(self.services)
+        started: set[str] = set()
+        result = []
+        while waiting:
+            ready = [service for service in waiting
+                     if all(need in started or need not in names for need in service.needs)]
+            if not ready:
+                raise ValueError(f"services need each other in a circle: {waiting}")
+            result.append(ready)
+            started.update(service.name for service in ready)
+            waiting = [service for service in waiting if service.name not in started]
+        return result

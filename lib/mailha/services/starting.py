@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Starting a group of services: in the order of their needs, independent ones together.
+
+A service is started when all evidence says so: its processes, its sockets, and the greeting that
+only a working one gives. The word of whoever launched it counts for nothing: kopano-server says
+success while it still waits for its database, and kopano-dagent says success when it could not bind
+its address and is dead.
+"""
+
+from __future__ import annotations
+
+from mailha import errors
+from mailha.services import evidence, greetings
+from mailha.services.evidence import BROKEN, DOWN, STOPPING, Sight
+from mailha.services.service import Group, Service
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Protocol
+
+    from mailha.services.managers import DirectManager, SystemdManager
+    from mailha.system.machine import Machine
+
+    class Log(Protocol):
+        """Takes what an administrator may want to know; ocf's log is one."""
+
+        def info(self, text: str) -> None:
+            """Take a remark."""
+
+        def warning(self, text: str) -> None:
+            """Take something that needs attention and ends nothing."""
+
+# Seconds between two looks at services that are coming up, at first and at most. The longer one
+# keeps a monitor's load away from a server that upgrades its database for minutes.
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
+# Seconds for one greeting: a mute service is asked again rather than waited for, because another
+# one may have died in the meantime.
+GREETING = 2.0
+# The part of what is left of the budget that optional services may take.
+SHARE_OF_OPTIONAL = 0.25
+
+
+class Start:
+    """One start of a group.
+
+    manager: who launches. deadline: of machine.clock, when the start has to have an answer.
+    explain: returns what a service said last (its log), "" if nothing, for the reason of a failure;
+    may raise what ends the start at once. prove: asks a service for more than its greeting; raises
+    errors.Failed as long as it does not truly serve.
+    """
+
+    def __init__(self, machine: Machine, group: Group, manager: SystemdManager | DirectManager, *,
+                 deadline: float, log: Log, explain: Callable[[Service], str],
+                 prove: Callable[[Service, float], None] | None = None) -> None:
+        self._machine = machine
+        self._group = group
+        self._manager = manager
+        self._deadline = deadline
+        self._log = log
+        self._explain = explain
+        self._prove = prove
+        self._launched: set[str] = set()
+        self._proven: set[str] = set()
+        self._given_up: set[str] = set()
+        self._last_complaint: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Start what does not run yet and return when the whole group serves.
+
+        Services that serve already are left alone, so a group that was started in part is
+        completed. An optional service that does not come up is a warning.
+
+        Raises errors.Failed with the reason of the first service that failed, errors.BudgetSpent
+        with what is still missing at the deadline, and errors.NotAllowedHere.
+        """
+        try:
+            for wave in self._group.waves():
+                self._start(wave)
+            self._look_back()
+        except errors.MailhaError:
+            self._manager.abandon(self._patience())
+            raise
+
+    def _start(self, wave: list[Service]) -> None:
+        """Start the services of one wave together and wait for all of them."""
+        begin = self._machine.clock.monotonic()
+        optional_end = begin + (self._deadline - begin) * SHARE_OF_OPTIONAL
+        pause = FIRST_PAUSE
+        while True:
+            waiting = self._advance(wave)
+            if not waiting:
+                return
+            now = self._machine.clock.monotonic()
+            if now >= self._deadline:
+                self._report_late(waiting, now - begin)
+            if now >= optional_end and not any(self._group.required(service)
+                                               for service in waiting):
+                for service in waiting:
+                    self._give_up(service, self._last_complaint.get(service.name, "it is mute"))
+                return
+            self._machine.clock.sleep(min(pause, max(0.0, self._deadline - now)))
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+
+    def _advance(self, wave: list[Service]) -> list[Service]:
+        """Do the next step for each service of the wave; return those that do not serve yet."""
+        pending = [service for service in wave
+                   if service.name not in self._proven and service.name not in self._given_up]
+        for sight in self._see(pending):
+            service = sight.service
+            try:
+                self._step(sight)
+            except errors.MailhaError as error:
+                if self._group.required(service):
+                    raise
+                self._give_up(service, str(error))
+        return [service for service in pending
+                if service.name not in self._proven and service.name not in self._given_up]
+
+    def _step(self, sight: Sight) -> None:
+        """Launch a service, or see how far it has come.
+
+        Raises errors.Failed when it is dead, or in a state that no waiting will cure.
+        """
+        service = sight.service
+        if sight.phase == BROKEN:
+            raise errors.Failed(f"{service.name} is broken: {sight.reason}",
+                                remedy="stop the resource; the cluster does so by itself")
+        if sight.phase == STOPPING:
+            self._last_complaint[service.name] = sight.reason
+            return
+        if sight.phase == DOWN:
+            if service.name not in self._launched:
+                self._refuse_strays(service)
+                self._launched.add(service.name)
+                self._log.info(f"starting {service.name}")
+                self._manager.launch(service, self._patience())
+                return
+            job = self._manager.pending(service, self._patience())
+            if job or (sight.unit is not None and sight.unit.job):
+                self._last_complaint[service.name] = (
+                    f"systemd has queued its start and not begun it: see 'systemctl list-jobs' for "
+                    f"what {service.unit} waits for")
+                return
+            raise errors.Failed(self._obituary(sight))
+        if not sight.serves:
+            self._last_complaint[service.name] = sight.reason
+            return
+        self._ask(sight)
+
+    def _ask(self, sight: Sight) -> None:
+        """Ask a service, whose processes and sockets are there, whether it truly serves."""
+        service = sight.service
+        left = max(0.1, self._deadline - self._machine.clock.monotonic())
+        try:
+            if greetings.greets(service):
+                greetings.check(self._machine, service, min(GREETING, left))
+            elif max((self._machine.processes.age(each) for each in sight.processes),
+                     default=0.0) < service.settle:
+                self._last_complaint[service.name] = f"it has not lived for {service.settle:g} s"
+                return
+            if self._prove is not None:
+                self._prove(service, min(GREETING, left))
+        except errors.NotAllowedHere:
+            raise
+        except errors.Failed as error:
+            self._last_complaint[service.name] = error.reason
+            # A log that says why it will never serve is worth more than waiting for the deadline.
+            self._explain(service)
+            return
+        self._proven.add(service.name)
+        self._log.info(f"{service.name} serves")
+
+    def _refuse_strays(self, service: Service) -> None:
+        """Refuse to start a second copy beside one that runs outside of its unit."""
+        found = evidence.strays(self._machine, [service])[service.name]
+        if found:
+            raise errors.Failed(
+                f"{service.program} runs already, outside of the cluster's hands (process "
+                f"{found[0].pid}, control group {found[0].cgroup() or 'unknown'})",
+                remedy="stop the resource; the cluster does so by itself")
+
+    def _obituary(self, sight: Sight) -> str:
+        """Return why a service is dead, with its last words."""
+        last = self._explain(sight.service)
+        return f"{sight.service.name} ended right after its start" + (
+            f"; its last words: {last}" if last else f" ({sight.reason})")
+
+    def _look_back(self) -> None:
+        """Look at the whole group once more: one may have died while another came up."""
+        for sight in self._see([service for service in self._group.services
+                                if service.name not in self._given_up]):
+            if sight.serves:
+                continue
+            text = (self._obituary(sight) if sight.phase == DOWN
+                    else f"{sight.service.name}: {sight.reason}")
+            if self._group.required(sight.service):
+                raise errors.Failed(text)
+            self._log.warning(f"optional service {text}")
+
+    def _report_late(self, waiting: list[Service], seconds: float) -> None:
+        """Raise errors.BudgetSpent with what is missing, or give up on optional services."""
+        required = [service for service in waiting if self._group.required(service)]
+        for service in waiting:
+            if service not in required:
+                self._give_up(service, self._last_complaint.get(service.name, "it is mute"))
+        if required:
+            what = "; ".join(f"{service.name}: "
+                             f"{self._last_complaint.get(service.name, 'it does not answer')}"
+                             for service in required)
+            raise errors.BudgetSpent(f"after {seconds:.0f} s not everything serves: {what}",
+                                     remedy="see its log; if it needs longer, raise the timeout of "
+                                            "the start operation")
+
+    def _give_up(self, service: Service, why: str) -> None:
+        self._given_up.add(service.name)
+        self._log.warning(f"optional service {service.name} does not serve: {why}")
+
+    def _see(self, services: list[Service]) -> list[Sight]:
+        """Look at some of the group's services."""
+        part = Group(self._group.resource, self._group.manager, services, self._group.optional)
+        return evidence.look(self._machine, part, timeout=self._patience(),
+                             known=self._manager.processes()) if services else []
+
+    def _patience(self) -> float:
+        """Return how many seconds systemd may take for one answer."""
+        left = self._deadline - self._machine.clock.monotonic()
+        return max(1.0, min(10.0, left / 4))
