@@ -83,6 +83,16 @@ class FakeClock:
         self._due = []
 
 
+class FakeLock:
+    """Stands for system.files.FileLock."""
+
+    def __init__(self, files: FakeFiles, path: str) -> None:
+        self._files, self._path = files, path
+
+    def release(self) -> None:
+        self._files.locked.discard(self._path)
+
+
 class FakeFiles:
     """Stands for system.files.Files. content: data by path; directories are implied.
 
@@ -97,6 +107,8 @@ class FakeFiles:
         self.times: Dict[str, float] = {}
         self.directories: Set[str] = {"/", "/run", "/etc", "/var", "/tmp"}
         self.failing: Dict[str, int] = {}
+        self.locked: Set[str] = set()
+        self.locked_by_others: Set[str] = set()
 
     def put(self, path: str, data: bytes) -> None:
         """Let a file be there, made by somebody else."""
@@ -150,6 +162,15 @@ class FakeFiles:
                 self.modes[path] = mode
             self.directories.add(path)
             path = os.path.dirname(path)
+
+    def lock(self, path: str) -> Optional[FakeLock]:
+        """locked_by_others: paths whose lock another process holds."""
+        self._may_write("make the lock", path)
+        self.content.setdefault(path, b"")
+        if path in self.locked or path in self.locked_by_others:
+            return None
+        self.locked.add(path)
+        return FakeLock(self, path)
 
     def _is_directory(self, path: str) -> bool:
         base = path.rstrip("/")

@@ -22,6 +22,19 @@ _REMEDIES = {errno.ENOSPC: "free space on that file system",
              errno.ENOENT: "create its directory"}
 
 
+class FileLock:
+    """A lock that this process holds."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the lock back; a second time does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
 class Files:
     """Files under the machine's root."""
 
@@ -143,6 +156,27 @@ class Files:
                                         remedy="move it away") from None
             except OSError as error:
                 raise failure("make directory", directory, error) from None
+
+    def lock(self, path: str) -> FileLock | None:
+        """Lock the file, which is made if it is not there; None if another process holds it.
+
+        The lock is the kernel's (fcntl): it ends with the process that holds it, however that
+        ends, so it is never stale; and unlike flock(2) it is not inherited by a forked child, which
+        may hang on a dead disk for hours. Raises errors.Failed.
+        """
+        import fcntl
+        try:
+            descriptor = os.open(self._root + path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise failure("make the lock", path, error) from None
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return None
+            raise failure("lock", path, error) from None
+        return FileLock(descriptor)
 
     @staticmethod
     def _sync(directory: str) -> None:
