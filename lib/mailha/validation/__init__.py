@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Types of parameter values: parse, check, explain.
+
+A type turns the text that an administrator wrote into a value, or says in one line what was found
+and what is expected. Nothing here looks at the machine: whether a path exists or a user is known is
+for those to say who need it.
+
+:mod:`mailha.validation.text` has what nearly every agent declares, :mod:`mailha.validation.numbers`
+and :mod:`mailha.validation.network` the rest; a monitor loads only the ones that its agent uses.
+"""
