@@ -71,6 +71,10 @@ def node(plan: Plan, name: str, machine: Path, group: Path, sysrq: Optional[Path
         # Pacemaker panics by writing here; unguarded, that would reset the host.
         linux.bind(sysrq, trigger)
     linux.pivot_root(root)
+    # systemd leaves this to whoever made its container. Without it a service with mounts of its own
+    # (corosync and apache have a private /tmp) keeps a disk mounted that the node has unmounted;
+    # the other node mounts it as well, and the file system is destroyed in a minute.
+    linux.make_mounts_shared()
     linux.drop_capabilities()
     os.execve(SYSTEMD, [SYSTEMD, "--show-status=0"], {**ENVIRONMENT, "container": "lab"})
 

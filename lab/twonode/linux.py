@@ -32,6 +32,7 @@ MS_REMOUNT = 32
 MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
+MS_SHARED = 1 << 20
 MNT_DETACH = 2
 
 # <linux/prctl.h>
@@ -97,6 +98,11 @@ def detach(target: PathLike) -> None:
 def make_mounts_private() -> None:
     """Let no mount of this mount namespace appear in another one."""
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
+
+
+def make_mounts_shared() -> None:
+    """Let every mount appear and vanish in the mount namespaces that are made of this one, too."""
+    mount("none", "/", flags=MS_REC | MS_SHARED)
 
 
 def pivot_root(root: PathLike) -> None:

@@ -193,6 +193,24 @@ def test_both_nodes_see_the_same_disk_through_devices_of_their_own(lab: Lab) -> 
     assert numbers["alice"] != numbers["bob"]
 
 
+def test_what_a_node_unmounts_no_service_of_it_keeps_mounted(lab: Lab) -> None:
+    """Else the next node's mount is a second one, and destroys the disk."""
+    def holders() -> List[str]:
+        return lab.execute("alice", ["sh", "-c", "grep -l /dev/san- /proc/[0-9]*/mountinfo || :"],
+                           timeout=20).stdout.split()
+
+    lab.execute("alice", ["mount", "/dev/san-mysql", "/mnt"], timeout=60)
+    # With a private /tmp, systemd gives the service a mount namespace of its own.
+    lab.execute("alice", ["systemd-run", "--unit=aside", "-p", "PrivateTmp=yes", "-p",
+                          "Type=exec", "sleep", "1000"], timeout=60)
+    try:
+        assert holders()
+        lab.execute("alice", ["umount", "/mnt"], timeout=60)
+        assert holders() == []
+    finally:
+        lab.execute("alice", ["systemctl", "stop", "aside"], timeout=60)
+
+
 @pytest.mark.parametrize("how", ["systemctl reboot", "BMC reset"])
 def test_a_node_comes_back_from_a_reboot(lab: Lab, how: str) -> None:
     before = boot_id(lab, "bob")
