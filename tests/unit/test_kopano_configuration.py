@@ -165,7 +165,8 @@ def test_lmtp_over_a_unix_socket() -> None:
     ("192.0.2.1", "has no port"), ("192.0.2.1:imap", "has no port"), ("192.0.2.1:0", "has no port"),
     ("192.0.2.1:65536", "has no port"), ("192.0.2.1:", "has no port"),
     ("192.0.2.1:٣", "has no port"), ("::1:143", "without brackets"),
-    ("[::1:143", "closing bracket"), ("[::1]143", "has no port"), ("*%eth0:143", "on interface eth0 only"),
+    ("[::1:143", "closing bracket"), ("[::1]143", "has no port"),
+    ("*%eth0:143", "on interface eth0 only"),
     ("unix:lmtp.sock", "no absolute path"), ("192.0.2.256:143", "is no numeric address"),
     ("$ADDRESS", "service's environment")])
 def test_addresses_that_cannot_be_used(text: str, part: str) -> None:
@@ -383,7 +384,8 @@ def test_whom_it_runs_as() -> None:
 # Whatever stands in a file
 
 KEYS = st.sampled_from(["server_listen", "server_bind", "server_tcp_port", "imap_listen",
-                        "log_file", "pop3_enable", "lmtp_listen", "mysql_port", "pid_file", "unix_socket", "x"])
+                        "log_file", "pop3_enable", "lmtp_listen", "mysql_port", "pid_file",
+                        "unix_socket", "x"])
 LINES = st.one_of(st.text(), st.builds("{} = {}".format, KEYS, st.text()),
                   st.builds("!include {}".format, st.sampled_from(["a.cfg", "/b", "", "../x"])))
 
