@@ -171,8 +171,8 @@ def _identity(service: Service, unit: Unit | None, processes: list[Process]) -> 
         own = [process for process in processes if process.runs(service.program)]
         if not own:
             # Also what is seen for a moment after systemd has forked and before it executes.
-            return Sight(service, STARTING, f"{service.program} does not run; in its place there is "
-                         f"{_list(processes)}", unit, processes)
+            return Sight(service, STARTING, f"{service.program} does not run; in its place there "
+                         f"is {_list(processes)}", unit, processes)
     stopped = [process for process in own if process.stopped]
     if stopped:
         return Sight(service, BROKEN, f"process {stopped[0].pid} is stopped by a signal (state T)",

@@ -124,7 +124,7 @@ class Start:
         service = sight.service
         if sight.phase == BROKEN:
             raise errors.Failed(f"{service.name} is broken: {sight.reason}",
-                                remedy="stop the resource; the cluster does so by itself")
+                                remedy="Pacemaker stops all of it and tries again; see its log")
         if sight.phase == STOPPING:
             self._last_complaint[service.name] = sight.reason
             return
@@ -177,7 +177,7 @@ class Start:
             raise errors.Failed(
                 f"{service.program} runs already, outside of the cluster's hands (process "
                 f"{found[0].pid}, control group {found[0].cgroup() or 'unknown'})",
-                remedy="stop the resource; the cluster does so by itself")
+                remedy="end it; Pacemaker's stop of the resource does so, too")
 
     def _obituary(self, sight: Sight) -> str:
         """Return why a service is dead, with its last words."""

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The deeper depths of the monitor: greetings (10), logon and a store (20).
+
+LMTP's greeting is the proof from end to end: the dagent says "220" only after it has opened a
+session with the server, which asks the database. The greetings of IMAP, POP3 and CalDAV prove their
+own service and nothing behind it.
+
+Whose fault it is decides what the cluster does. A database that cannot be reached is no fault of
+Kopano, which finds it again by itself; restarting Kopano would fail until it is back and then keep
+Kopano from this node. So that is "degraded". Only if the database answers and LMTP still does not,
+Kopano has failed.
+"""
+
+from __future__ import annotations
+
+from mailha import errors
+from mailha.services import greetings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mailha.ocf import Call
+    from mailha.services.evidence import Sight
+    from mailha.services.service import Group, Service
+    from mailha.storage.version import Version
+    from mailha.system.machine import Machine
+
+# For so long a bad greeting is asked for again: the dagent says 421 for a moment after its server
+# or the database came back.
+SECOND_THOUGHTS = 5.0
+PAUSE = 0.5
+# Whose silence or refusal can come from the database.
+BEHIND_DATABASE = ("server", "dagent")
+
+
+def hold(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> None:
+    """Talk to every service that serves by all other evidence.
+
+    Raises errors.Degraded when the database cannot be reached, or only optional services do not
+    answer, and errors.Failed when Kopano itself is at fault.
+    """
+    services = [sight.service for sight in seen if sight.serves]
+    unfit = _greet(call, machine, services)
+    if unfit:
+        second_end = machine.clock.monotonic() + min(SECOND_THOUGHTS, call.left() / 2)
+        while True:
+            if any(service.name in BEHIND_DATABASE for service, _ in unfit):
+                _ask_database(call, machine)
+            if machine.clock.monotonic() >= second_end:
+                break
+            machine.clock.sleep(PAUSE)
+            unfit = _greet(call, machine, [service for service, _ in unfit])
+            if not unfit:
+                break
+    if unfit:
+        text = "; ".join(error.reason for _, error in unfit)
+        if not any(group.required(service) for service, _ in unfit):
+            raise errors.Degraded(f"optional services do not answer: {text}")
+        if any(service.name in BEHIND_DATABASE for service, _ in unfit):
+            text += "; the database answers"
+        raise errors.Failed(text)
+    if call.check_level >= 20:
+        _log_on(call, machine, services)
+
+
+def _greet(call: Call, machine: Machine, services: list[Service]
+           ) -> list[tuple[Service, greetings.Unfit]]:
+    """Return the services that do not greet, and what each did instead."""
+    asked = [service for service in services if greetings.greets(service)]
+    unfit = []
+    for number, service in enumerate(asked):
+        # Each may take its part of what is left; half of that stays for the second thoughts.
+        share = max(0.5, min(10.0, call.left() / 2 / (len(asked) - number)))
+        try:
+            greetings.check(machine, service, share)
+        except greetings.Unfit as error:
+            unfit.append((service, error))
+    return unfit
+
+
+def _ask_database(call: Call, machine: Machine) -> None:
+    """Raise errors.Degraded if the database cannot be reached.
+
+    Where the configuration does not tell which database it is, nothing is blamed on it.
+    """
+    from mailha.agents.kopano import plan
+    from mailha.products.kopano import database
+    version = _version(call, machine)
+    if version is None:
+        return
+    found, _ = plan.configurations(call, machine, version, ["server"])
+    if "server" not in found or found["server"].database is None:
+        return
+    try:
+        database.reach(machine, found["server"].database, min(10.0, max(1.0, call.left() / 4)))
+    except database.DatabaseUnreachable as error:
+        raise _degraded(error) from None
+
+
+def _log_on(call: Call, machine: Machine, services: list[Service]) -> None:
+    """Log on at the server and open a store, through its unix socket."""
+    from mailha.products.kopano import database, soap
+    pipes = [service.pipes[0] for service in services
+             if service.name == "server" and service.pipes]
+    version = _version(call, machine)
+    if not pipes or version is None:
+        return
+    try:
+        soap.log_on(machine, pipes[0], version, min(15.0, max(1.0, call.left() / 2)))
+    except database.DatabaseUnreachable as error:
+        raise _degraded(error) from None
+
+
+def _degraded(error: errors.MailhaError) -> errors.Degraded:
+    return errors.Degraded(f"{error.reason}; Kopano serves again by itself when it is back",
+                           remedy=error.remedy)
+
+
+def _version(call: Call, machine: Machine) -> Version | None:
+    from mailha.products.kopano import installed
+    try:
+        return installed.installed_version(machine, max(1.0, call.left() / 4))
+    except errors.MailhaError as error:
+        call.log.warning(str(error))
+        return None

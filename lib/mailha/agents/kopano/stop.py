@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The stop of ocf:mailha:kopano. It validates nothing: it only matters what lives."""
+
+from __future__ import annotations
+
+from mailha import errors
+from mailha.agents.kopano import plan
+from mailha.products.kopano import leftovers
+from mailha.services import active, lock
+from mailha.services.managers import manager_of
+from mailha.services.service import Group
+from mailha.services.stopping import Stop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mailha.ocf import Call
+    from mailha.services.active import Active
+    from mailha.system.files import FileLock
+    from mailha.system.machine import Machine
+
+# The part of the budget that another start or stop may hold this one up.
+SHARE_OF_LOCK = 0.3
+
+
+def stop(call: Call, machine: Machine) -> None:
+    """Stop every service and prove it. Raises errors.Failed if something lives on."""
+    deadline = machine.clock.monotonic() + call.left()
+    held = _lock(call, machine)
+    try:
+        record = _record(call, machine)
+        group = _group(call, machine, record)
+        # Before anything is stopped, so that nothing can be started behind our back.
+        _unmark(call, machine)
+        manager = manager_of(machine, group, dict, record.processes if record else None)
+        Stop(machine, group, manager, deadline=deadline, log=call.log).run()
+        try:
+            leftovers.clear(machine, list(group.services))
+        except errors.MailhaError as error:
+            call.log.warning(f"everything has stopped, but not everything is tidy: {error}")
+    finally:
+        if held is not None:
+            held.release()
+
+
+def _lock(call: Call, machine: Machine) -> FileLock | None:
+    """Take the lock, or go on without it: whatever happens, mail must stop when it is told to."""
+    try:
+        return lock.take(machine, call.resource, call.left() * SHARE_OF_LOCK)
+    except errors.MailhaError as error:
+        call.log.warning(f"{error}; stopping all the same")
+        return None
+
+
+def _record(call: Call, machine: Machine) -> Active | None:
+    try:
+        return active.read(machine, call.resource)
+    except errors.MailhaError as error:
+        call.log.warning(str(error))
+        return None
+
+
+def _group(call: Call, machine: Machine, record: Active | None) -> Group:
+    """Return all that start has recorded and all that the parameters name.
+
+    They differ when the parameters were changed in between, or could not be read.
+    """
+    bare = plan.bare_group(call, machine)
+    if record is None:
+        return bare
+    recorded = {service.name: service for service in record.services}
+    more = [service for service in bare.services if service.name not in recorded]
+    # Without systemd there are processes only, whatever start has found.
+    manager = bare.manager if not machine.systemd.running() else record.manager
+    return Group(call.resource, manager, [*record.services, *more])
+
+
+def _unmark(call: Call, machine: Machine) -> None:
+    """Remove the mark of the active group; a /run that cannot be written must not fence us."""
+    try:
+        active.remove(machine, call.resource)
+    except errors.MailhaError as error:
+        call.log.warning(f"{error}; until that is cured its units could be started by hand")

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Is the data there, and not merely the empty directory on which it should be mounted?
+
+Mail software makes what it does not find. Kopano creates a new attachments directory on the node's
+own disk, and a failover later nobody knows where which mail is.
+"""
+
+from __future__ import annotations
+
+import os
+
+from mailha import errors
+from mailha.storage import mountinfo, patience, symlinks
+from mailha.system.children import ChildFailed
+from mailha.system.machine import Machine
+
+MARKER = ".mailha-data"
+"""A file of this name says: this directory is the data, though it is no mount point."""
+
+
+class NotMounted(errors.Failed):
+    """A directory that should hold the data does not."""
+
+
+def require(machine: Machine, directory: str, *, timeout: float) -> None:
+    """Return if the directory is a mount point, or has the marker in it, and can be written to.
+
+    Symbolic links on the way to it are followed on local file systems only. timeout: seconds for
+    everything that touches a disk.
+
+    Raises NotMounted, errors.Failed for a wrong path, and patience.DiskSilent.
+    """
+    real = symlinks.resolve(machine, directory, timeout=timeout,
+                            accept=lambda mount: symlinks.is_local(mount)
+                            or mount.mount_point == mountinfo.lexical(directory))
+    mount = mountinfo.mount_of(machine, real)
+    at = f"'{directory}'" if real == directory else f"'{directory}' (in truth '{real}')"
+    if mount.mount_point != real and not _is_marked(machine, real, timeout):
+        raise NotMounted(
+            f"{at} is no mount point: it lies on {mount.source} ({mount.fstype}), mounted at "
+            f"'{mount.mount_point}', and has no file {MARKER}",
+            remedy="let the cluster mount the data there first (ocf:heartbeat:Filesystem, earlier "
+                   f"in the group), or, where this disk is the data's, create '{real}/{MARKER}' "
+                   "while it is mounted")
+    if mount.read_only:
+        raise NotMounted(f"{at} is mounted read-only from {mount.source}",
+                         remedy="find out why in the kernel's log, check the file system, and "
+                                "mount it again")
+    if mount.deleted:
+        raise NotMounted(f"the directory that is mounted at {at} has been removed",
+                         remedy="unmount it and mount the data again")
+
+
+def _is_marked(machine: Machine, directory: str, timeout: float) -> bool:
+    """Say whether the marker is there."""
+    def marker() -> bytes:
+        return b"yes" if machine.files.exists(os.path.join(directory, MARKER)) else b"no"
+
+    try:
+        return patience.touch(machine, directory, marker, timeout) == b"yes"
+    except ChildFailed as error:
+        raise NotMounted(f"cannot look into '{directory}': {error.reason}") from None
