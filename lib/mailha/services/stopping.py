@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 TOLD_DIRECTORY = "/run/mailha/told"
 FORMAT = 1
-PAUSE = 0.05
+# Seconds between two looks, at first and at most: each walks over /proc, and a stop may last.
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.25
 # Of the budget, what SIGKILL and the proof may need, and how much of it at least and at most.
 KILL_SHARE, KILL_LEAST, KILL_MOST = 0.15, 1.0, 15.0
 # Seconds that systemd may leave a stop in its queue before the processes are told directly. At the
@@ -74,17 +75,17 @@ class Stop:
 
     def _end(self, wave: list[Service], end: float) -> bool:
         """Let the services of one wave end by themselves; False if some have not by then."""
-        first = True
+        pause = 0.0
         while True:
             left = self._living(wave)
             if not left:
                 return True
-            if not first and self._machine.clock.monotonic() >= end:
+            if pause and self._machine.clock.monotonic() >= end:
                 return False
             for sight in left:
                 self._tell(sight)
-            first = False
-            self._machine.clock.sleep(PAUSE)
+            pause = min(pause * 1.3, LONGEST_PAUSE) or FIRST_PAUSE
+            self._machine.clock.sleep(pause)
 
     def _tell(self, sight: Sight) -> None:
         """Tell a service to end, once; wake up what is stopped by a signal."""
@@ -174,7 +175,7 @@ class Stop:
                         pass
                 for process in sight.processes:
                     self._signal(process, KILL)
-            self._machine.clock.sleep(PAUSE)
+            self._machine.clock.sleep(FIRST_PAUSE)
             left = self._living(wave)
 
     def _prove(self) -> None:
