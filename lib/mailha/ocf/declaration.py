@@ -38,9 +38,6 @@ class Parameter:
     restart, because reload-agent or the next action reads it.
     """
 
-    __slots__ = ("name", "type", "default", "short", "long", "required", "unique_group",
-                 "reloadable")
-
     def __init__(self, name: str, type: Type, *, default: str = "", short: str, long: str,
                  required: bool = False, unique_group: str = "", reloadable: bool = False) -> None:
         self.name = name
@@ -66,8 +63,6 @@ class Action:
     the interval and the timeout are for, None for level 0.
     """
 
-    __slots__ = ("name", "handler", "timeout", "interval", "depth")
-
     def __init__(self, name: str, handler: Handler, *, timeout: int, interval: int | None = None,
                  depth: int | None = None) -> None:
         self.name = name
@@ -87,8 +82,6 @@ class Agent:
     node has against a start, for validate-all; what cannot be found out by whoever asks is no
     finding.
     """
-
-    __slots__ = ("name", "short", "long", "parameters", "actions", "check", "findings")
 
     def __init__(self, name: str, *, short: str, long: str, parameters: tuple[Parameter, ...],
                  actions: tuple[Action, ...], check: Check | None = None,

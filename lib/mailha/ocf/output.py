@@ -13,6 +13,8 @@ from __future__ import annotations
 import os
 import time
 
+from mailha import errors
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Mapping
@@ -63,12 +65,12 @@ class Output:
 
     def reason(self, text: str) -> None:
         """Print the reason of a failure. To be called once, last."""
-        _write(2, f"{self._mark}{self._one_line(text)}\n")
+        _write(f"{self._mark}{self._one_line(text)}\n")
 
     def _log(self, level: str, text: str) -> None:
         line = self._one_line(text)
         if level != "DEBUG" or self._debugging:
-            _write(2, f"{level}: {line}\n")
+            _write(f"{level}: {line}\n")
         if self._in_cluster and self._facility:
             self._to_system_log(level, line)
 
@@ -115,16 +117,19 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _write(descriptor: int, text: str) -> None:
+def _write(text: str) -> None:
     """Write to stderr; that nobody reads it any more (EPIPE) changes nothing about the answer."""
     try:
-        os.write(descriptor, _bytes(text))
+        os.write(2, _bytes(text))
     except OSError:
         pass
 
 
 def publish(document: bytes) -> None:
-    """Write a document to stdout, and nothing else ever. Raises OSError."""
+    """Write a document to stdout, where nothing else is ever written. Raises errors.Failed."""
     view = memoryview(document)
-    while view:
-        view = view[os.write(1, view):]
+    try:
+        while view:
+            view = view[os.write(1, view):]
+    except OSError as error:
+        raise errors.Failed(f"cannot write to stdout: {error.strerror}") from None

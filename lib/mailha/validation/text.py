@@ -26,8 +26,8 @@ LONGEST_USER = 32
 
 _SHOWN = 60
 _QUOTES = "'\"`"
-_ASCII_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_ASCII_DIGITS = frozenset("0123456789")
+_ASCII_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_IN_USER = _ASCII_LETTERS + "0123456789._-"
 
 _TRUE = ("true", "on", "yes", "y", "1")
 _FALSE = ("false", "off", "no", "n", "0")
@@ -215,7 +215,7 @@ class User(Type):
         if value[0] not in _ASCII_LETTERS and value[0] != "_":
             raise self.refusal(text, "does not begin with a letter")
         for letter in value:
-            if not (letter in _ASCII_LETTERS or letter in _ASCII_DIGITS or letter in "._-"):
+            if letter not in _IN_USER:
                 raise self.refusal(text, f"has {shown(letter)} in it")
         return value
 
