@@ -23,7 +23,7 @@ OCF_VERSION = "1.1"
 
 
 def document(agent: Agent) -> bytes:
-    """Return the meta-data of an agent, an XML document in UTF-8."""
+    """Return the meta-data of an agent, an XML document in ASCII."""
     root = Element("resource-agent", {"name": agent.name, "version": mailha.__version__})
     SubElement(root, "version").text = OCF_VERSION
     _describe(root, agent.long, agent.short)
@@ -36,9 +36,10 @@ def document(agent: Agent) -> bytes:
     for name, timeout in OWN_TIMEOUTS.items():
         _add_action(actions, name, timeout)
     ElementTree.indent(root, "")
-    declaration = b'<?xml version="1.0" encoding="UTF-8"?>\n'
-    # Encoded by hand: what tostring() writes for a declaration varies with the version of Python.
-    return declaration + DOCTYPE + ElementTree.tostring(root, "unicode").encode() + b"\n"
+    # No encoding is declared: crmsh decodes the document and hands it to lxml as text, which
+    # refuses text with such a declaration ("Cannot parse meta-data XML"). So it is plain ASCII.
+    text = ElementTree.tostring(root, "unicode").encode("ascii", "xmlcharrefreplace")
+    return b'<?xml version="1.0"?>\n' + DOCTYPE + text + b"\n"
 
 
 def _describe(parent: Element, long: str, short: str) -> None:
