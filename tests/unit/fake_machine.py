@@ -331,11 +331,16 @@ class FakeMachine:
 
     def _write_mounts(self) -> None:
         lines = []
-        for number, (path, (kind, rest)) in enumerate(self._mounts.items()):
+        numbers = {path: 20 + number for number, path in enumerate(self._mounts)}
+        for path, (kind, rest) in self._mounts.items():
             source, options = rest.split(" ")
             escaped = "".join(f"\\{ord(char):03o}" if char in " \t\n\\" else char for char in path)
-            lines.append(f"{20 + number} 1 8:{number} / {escaped} {options},relatime shared:1 - "
-                         f"{kind} {source} {options}\n")
+            # The kernel names the mount on which this one lies; the root's is out of sight.
+            below = [each for each in self._mounts
+                     if each != path and path.startswith(each.rstrip("/") + "/")]
+            parent = numbers[max(below, key=len)] if below else 1
+            lines.append(f"{numbers[path]} {parent} 8:{numbers[path]} / {escaped} "
+                         f"{options},relatime shared:1 - {kind} {source} {options}\n")
         self.files.put("/proc/self/mountinfo", "".join(lines).encode())
 
     def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
