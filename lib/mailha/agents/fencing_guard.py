@@ -28,7 +28,7 @@ more than the advertised 60 s, would only delay the news that Pacemaker does not
 SHARE_OF_START = 0.8
 """Of what is left of the budget; the rest is for leaving the mark."""
 
-SHORT_QUESTION = 3.0
+SHORT_QUESTION = 1.5
 """Seconds for asking the CIB in validate-all, where an administrator waits."""
 
 
