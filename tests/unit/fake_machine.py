@@ -31,7 +31,6 @@ from fake_programs import (FakeCgroups, FakeConnection, FakeProcesses, FakeSocke
                            Running, Script)
 from fake_systemd import FakeSystemd, FakeUnit
 from mailha import errors
-from mailha.storage import mountinfo
 from mailha.system import files as real_files
 from mailha.system.children import ChildFailed, ChildMissing, ChildTimedOut, Finished
 
