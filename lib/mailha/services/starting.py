@@ -44,8 +44,8 @@ class Start:
     """One start of a group.
 
     manager: who launches. deadline: of machine.clock, when the start has to have an answer.
-    explain: returns what a service said last (its log), "" if nothing, for the reason of a failure;
-    may raise what ends the start at once. prove: asks a service for more than its greeting; raises
+    explain: returns what a dead service said last (its log), "" if nothing, for the reason of the
+    failure, or raises a better one. prove: asks a service for more than its greeting; raises
     errors.Failed as long as it does not truly serve.
     """
 
@@ -160,12 +160,8 @@ class Start:
                 return
             if self._prove is not None:
                 self._prove(service, min(GREETING, left))
-        except errors.NotAllowedHere:
-            raise
         except errors.Failed as error:
             self._last_complaint[service.name] = error.reason
-            # A log that says why it will never serve is worth more than waiting for the deadline.
-            self._explain(service)
             return
         self._proven.add(service.name)
         self._log.info(f"{service.name} serves")

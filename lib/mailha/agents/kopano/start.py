@@ -11,7 +11,7 @@ from __future__ import annotations
 from mailha import errors
 from mailha.agents.kopano import local, release
 from mailha.cluster import stonith
-from mailha.products.kopano import database, leftovers
+from mailha.products.kopano import database, last_words, leftovers
 from mailha.services import active, evidence, lock
 from mailha.services.managers import manager_of, output_path
 from mailha.services.service import DIRECT, Group, Service
@@ -99,7 +99,13 @@ def _start(call: Call, machine: Machine, group: Group, found: dict[str, Configur
     def explain(service: Service) -> str:
         path = found[service.name].log_file if service.name in found else ""
         output = output_path(group.resource, service) if group.manager == DIRECT else ""
-        return leftovers.last_words(machine, service, log_file=path, output=output, since=begin)
+        words = last_words.last_words(machine, service, since=begin, log_file=path, output=output)
+        if last_words.newer_data(words):
+            # Its exit code is 0 when it runs in the background, so only its log tells.
+            raise errors.NotAllowedHere(
+                f"{service.name} refuses data of a newer version: {words}",
+                remedy="update Kopano on this node to the version of the other one")
+        return words
 
     Start(machine, group, manager, deadline=deadline, log=call.log, explain=explain).run()
 
