@@ -19,6 +19,7 @@ from mailha.services import greetings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailha.ocf import Call
+    from mailha.products.kopano.configuration import Database
     from mailha.services.evidence import Sight
     from mailha.services.service import Group, Service
     from mailha.storage.version import Version
@@ -82,16 +83,13 @@ def _ask_database(call: Call, machine: Machine) -> None:
 
     Where the configuration does not tell which database it is, nothing is blamed on it.
     """
-    from mailha.agents.kopano import plan
     from mailha.products.kopano import database
     version = _version(call, machine)
-    if version is None:
-        return
-    found, _ = plan.configurations(call, machine, version, ["server"])
-    if "server" not in found or found["server"].database is None:
+    its = None if version is None else _database(call, machine, version)
+    if its is None:
         return
     try:
-        database.reach(machine, found["server"].database, min(10.0, max(1.0, call.left() / 4)))
+        database.reach(machine, its, min(10.0, max(1.0, call.left() / 4)))
     except database.DatabaseUnreachable as error:
         raise _degraded(error) from None
 
@@ -105,9 +103,24 @@ def _log_on(call: Call, machine: Machine, services: list[Service]) -> None:
     if not pipes or version is None:
         return
     try:
-        soap.log_on(machine, pipes[0], version, min(15.0, max(1.0, call.left() / 2)))
+        soap.log_on(machine, pipes[0], version, min(15.0, max(1.0, call.left() / 2)),
+                    database=_database(call, machine, version))
     except database.DatabaseUnreachable as error:
         raise _degraded(error) from None
+    except soap.LogonRefused as error:
+        # The administrator's choice (local_admin_users), and no reason to take mail down.
+        call.log.warning(str(error))
+    except soap.ServerMute:
+        # A database whose address swallows every packet makes the server mute, too.
+        _ask_database(call, machine)
+        raise
+
+
+def _database(call: Call, machine: Machine, version: Version) -> Database | None:
+    """Return where the server's database is, None where its configuration does not tell."""
+    from mailha.agents.kopano import plan
+    found, _ = plan.configurations(call, machine, version, ["server"])
+    return found["server"].database if "server" in found else None
 
 
 def _degraded(error: errors.MailhaError) -> errors.Degraded:
