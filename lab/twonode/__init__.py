@@ -41,6 +41,7 @@ launcher          making the supervisor and sweeping up after it
 supervisor        the one process that a lab lives and dies with
 sandbox           a throwaway machine without a cluster
 lab               the lab as tests and the demonstration use it
+evidence          what the machines have to say, for whoever looks into a failure
 preflight         whether this host can run a lab
 cli               the lab as the command line uses it
 ================  ================================================================================

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Callable, Generator, List
@@ -19,20 +18,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 
+from twonode import evidence, plan, preflight  # noqa: E402
 from twonode import image as root_image  # noqa: E402
-from twonode import plan, preflight  # noqa: E402
-from twonode.lab import Lab, LabError  # noqa: E402
-
-EVIDENCE = Path("/var/tmp/mailha-lab-logs")
-"""Where a failed test leaves what the nodes said."""
-
-WHAT_NODES_SAY = {
-    "crm_mon": ["crm_mon", "-1", "-rfnA"],
-    "cib.xml": ["cibadmin", "--query", "--local"],
-    "pacemaker.log": ["cat", "/var/log/pacemaker/pacemaker.log"],
-    "journal": ["journalctl", "--no-pager", "-o", "short-precise"],
-    "processes": ["ps", "axfwww", "-o", "pid,stat,etimes,args"],
-}
+from twonode.lab import Lab  # noqa: E402
 
 _living: List[Lab] = []
 
@@ -74,22 +62,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     if outcome.get_result().failed:
         test = re.sub(r"[^\w.-]+", "_", item.nodeid)
         for lab in _living:
-            save_evidence(lab, EVIDENCE / test / lab.name)
-
-
-def save_evidence(lab: Lab, directory: Path) -> None:
-    """Write what the supervisor and every node of a lab have to say into a directory."""
-    directory.mkdir(parents=True, exist_ok=True)
-    if lab.places.log.exists():
-        (directory / "supervisor.log").write_text(lab.places.log.read_text())
-    for node in lab.plan.nodes:
-        for name, argv in WHAT_NODES_SAY.items():
-            try:
-                said = lab.execute(node, argv, timeout=30, check=False)
-                text = said.stdout + said.stderr
-            except (LabError, subprocess.SubprocessError) as error:
-                text = f"{error}\n"
-            (directory / f"{node}.{name}").write_text(text)
+            evidence.save(lab, evidence.PLACE / test / lab.name)
 
 
 def _end_labs_of_dead_sessions() -> None:

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Mail that is delivered continuously, and what of it was acknowledged.
+
+A postman makes letters at a steady pace and delivers them by LMTP in order, as a mail server with
+its queue does: a letter leaves the queue when the server has answered 250 after its text. Every
+other answer, and none, means that it is tried again under the same Message-ID. So a letter may be
+in a mailbox twice, when only the answer was lost; an acknowledged one may never be missing.
+"""
+
+from __future__ import annotations
+
+import collections
+import smtplib
+import socket
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from email.message import EmailMessage
+from typing import Callable, Deque, List, NamedTuple, Optional, Sequence
+
+Connect = Callable[[float], socket.socket]
+
+SENDER = "postman@example.com"
+
+ANSWER_LIMIT = 3.0
+"""Seconds that the postman waits for an answer; a node without power gives none."""
+
+RETRY_AFTER = 0.3
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One message."""
+
+    message_id: str
+    recipient: str
+    text: bytes
+
+
+class Receipt(NamedTuple):
+    """One message that the server answers for."""
+
+    when: float         # seconds since the epoch
+    message_id: str
+
+
+class _Delivery(smtplib.LMTP):
+    """smtplib's LMTP over a connection that somebody else makes."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        super().__init__("the floating address", local_hostname="outside", timeout=ANSWER_LIMIT)
+
+    def connect(self, host: str = "", port: object = 0,
+                source_address: object = None) -> "tuple[int, bytes]":
+        self.sock = self._connect(ANSWER_LIMIT)
+        self.file = None
+        code, greeting = self.getreply()
+        return code, greeting
+
+
+def letter(number: int, recipient: str) -> Letter:
+    """Write a letter; no other one ever has its Message-ID."""
+    message = EmailMessage()
+    message_id = f"<{number:05d}.{uuid.uuid4().hex}@example.com>"
+    message["From"], message["To"] = SENDER, recipient
+    message["Subject"], message["Message-ID"] = f"Letter {number}", message_id
+    message.set_content(f"This is letter {number}.\n" + "A line of some length to fill it.\n" * 20)
+    return Letter(message_id, recipient, message.as_bytes())
+
+
+class Postman(threading.Thread):
+    """Delivers letters until told to finish.
+
+    receipts: what was acknowledged, in order; only ever appended to.
+    refusals: why a delivery failed, and when, in order; only ever appended to.
+    """
+
+    def __init__(self, connect: Connect, recipients: Sequence[str], per_second: float) -> None:
+        """Engage a postman; `start` sends it on its way.
+
+        connect: called with a timeout in seconds; returns a connection to LMTP, or raises OSError.
+        recipients: who gets the letters, in turn.
+        """
+        super().__init__(name="postman", daemon=True)
+        self.receipts: List[Receipt] = []
+        self.refusals: List["tuple[float, str]"] = []
+        self._connect = connect
+        self._recipients = list(recipients)
+        self._interval = 1.0 / per_second
+        self._queue: Deque[Letter] = collections.deque()
+        self._written = 0
+        self._finish_by: Optional[float] = None
+        self._woken = threading.Event()
+        self._delivery: Optional[_Delivery] = None
+
+    @property
+    def waiting(self) -> int:
+        """How many letters were written and not acknowledged."""
+        return self._written - len(self.receipts)
+
+    def acknowledged_since(self, when: float) -> List[Receipt]:
+        """Return the receipts from a moment on, in order."""
+        return [receipt for receipt in list(self.receipts) if receipt.when >= when]
+
+    def finish(self, within: float) -> int:
+        """Write no more letters, deliver those that wait; return how many still do at the end.
+
+        within: seconds.
+        """
+        self._finish_by = time.monotonic() + within
+        self._woken.set()
+        self.join(within + 3 * ANSWER_LIMIT)
+        return self.waiting
+
+    def run(self) -> None:
+        """Write and deliver; the body of the thread."""
+        started = time.monotonic()
+        while self._finish_by is None or (self._queue and time.monotonic() < self._finish_by):
+            if self._finish_by is None:
+                self._write(int((time.monotonic() - started) / self._interval) + 1)
+            if not self._queue:
+                self._woken.wait(started + self._written * self._interval - time.monotonic())
+                continue
+            try:
+                self._deliver(self._queue[0])
+            except OSError as error:        # smtplib.SMTPException is one
+                self.refusals.append((time.time(), str(error) or type(error).__name__))
+                self._hang_up()
+                time.sleep(RETRY_AFTER)
+            else:
+                self.receipts.append(Receipt(time.time(), self._queue.popleft().message_id))
+        self._hang_up()
+
+    def _write(self, due: int) -> None:
+        while self._written < due:
+            recipient = self._recipients[self._written % len(self._recipients)]
+            self._queue.append(letter(self._written, recipient))
+            self._written += 1
+
+    def _deliver(self, wanted: Letter) -> None:
+        """Return when the letter is acknowledged; raise OSError otherwise."""
+        if self._delivery is None:
+            self._delivery = _Delivery(self._connect)
+        self._delivery.sendmail(SENDER, [wanted.recipient], wanted.text)
+
+    def _hang_up(self) -> None:
+        if self._delivery is not None:
+            self._delivery.close()
+            self._delivery = None
