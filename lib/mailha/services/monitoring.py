@@ -30,9 +30,13 @@ def judge(machine: Machine, group: Group, seen: list[Sight]) -> None:
             raise errors.Degraded(
                 f"{missing[0].service.name} serves, but its unit {missing[0].service.unit} is "
                 f"{missing[0].unit.load if missing[0].unit else ''}: it could not be started again",
-                remedy=f"systemctl unmask {missing[0].service.unit}, or install it again")
+                remedy=_cure_of_missing(missing[0]))
         return
     if len(bad) == len(seen) and evidence.nothing_lives(machine, group, seen):
+        gone = [sight for sight in seen if sight.missing and group.required(sight.service)]
+        if gone:
+            raise errors.Failed(f"nothing of it runs, and {gone[0].reason}",
+                                remedy=_cure_of_missing(gone[0]))
         raise errors.NotRunning(f"nothing of it runs ({evidence.complaint(seen)})")
     required = [sight for sight in bad if group.required(sight.service)]
     if not required:
@@ -59,6 +63,10 @@ def probe(machine: Machine, group: Group, seen: list[Sight], *, active: bool) ->
         if missing:
             raise errors.NotAllowedHere(f"{missing[0].service.name} cannot run here: "
                                         f"{missing[0].reason}", remedy="install it on this node")
+        program = _missing_program(machine, group)
+        if program:
+            raise errors.NotInstalled(f"there is no {program} on this node",
+                                      remedy="install it on this node")
         raise errors.NotRunning("nothing of it runs")
     if not active and not any(service.touches_data and service.name in lives
                               for service in group.services):
@@ -82,6 +90,19 @@ def _outside(machine: Machine, group: Group, seen: list[Sight]) -> list[str]:
 
 class LeftOver(errors.NotRunning):
     """Cleanly stopped as far as the data is concerned, yet something runs that should not."""
+
+
+def _missing_program(machine: Machine, group: Group) -> str:
+    """Return a program that is not here, "" for none; where units run them, they know better."""
+    if group.manager == SYSTEMD:
+        return ""
+    return next((service.program for service in group.services if group.required(service)
+                 and service.program and not machine.files.exists(service.program)), "")
+
+
+def _cure_of_missing(sight: Sight) -> str:
+    """Return what to do about a unit that is masked or not there."""
+    return f"systemctl unmask {sight.service.unit}, or install it again"
 
 
 def _remedy(group: Group, bad: list[Sight]) -> str:
