@@ -90,11 +90,20 @@ def _start(call: Call, machine: Machine, group: Group, found: dict[str, Configur
     leftovers.make_run_directory(machine)
     if runs_server:
         _wait_for_database(call, machine, found["server"], deadline)
-        version.record()
     record = _known(machine, call)
     manager = manager_of(machine, group, lambda: environment, record)
     begin = machine.clock.wall()
-    manager.prepare(max(1.0, call.left() / 4))
+    was_active = active.is_active(machine, call.resource)
+    try:
+        manager.prepare(max(1.0, call.left() / 4))
+        if runs_server:
+            # Last, because a version that is recorded keeps older software off the other node.
+            version.record()
+    except errors.MailhaError:
+        # Nothing was started, so nothing may be able to start by itself.
+        if not was_active:
+            active.remove(machine, call.resource)
+        raise
 
     def explain(service: Service) -> str:
         path = found[service.name].log_file if service.name in found else ""
