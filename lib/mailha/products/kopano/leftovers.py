@@ -30,8 +30,8 @@ DEFAULTS = ("/etc/default/kopano", "/etc/sysconfig/kopano")
 
 _TIMEOUT = 10.0
 _LONGEST_PID = 32
-# The kernel counts in ticks and file systems in jiffies, and clocks are adjusted.
-_CLOCK_TOLERANCE = 2.0
+# Processes are dated in ticks of 10 ms and files in jiffies, and clocks are slewed.
+_CLOCK_TOLERANCE = 0.5
 _LOCALE = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?(KOPANO_[A-Z_]*LOCALE)=(\"[^\"]*\"|'[^']*'|[^\s#]*)")
 
