@@ -28,16 +28,18 @@ class Active:
     """What the record says.
 
     manager: "systemd" or "direct". services: as start found them. processes: of directly managed
-    services, pid and start time by name.
+    services, pid and start time by name. mount_point: as of Group.
     """
 
-    __slots__ = ("manager", "services", "processes")
+    __slots__ = ("manager", "services", "processes", "mount_point")
 
     def __init__(self, manager: str, services: Iterable[Service],
-                 processes: dict[str, tuple[int, int]] | None = None) -> None:
+                 processes: dict[str, tuple[int, int]] | None = None,
+                 mount_point: str = "") -> None:
         self.manager = manager
         self.services = tuple(services)
         self.processes = processes or {}
+        self.mount_point = mount_point
 
 
 class RecordUnreadable(errors.Failed):
@@ -72,6 +74,9 @@ def write(machine: Machine, group: Group,
         lines += [f"needs {name}" for name in service.needs]
         if processes and service.name in processes:
             lines.append("process {} {}".format(*processes[service.name]))
+    # A name with a line end or with bytes that are no UTF-8 has no place in the record.
+    if group.mount_point and group.mount_point.isprintable():
+        lines.append(f"mount {group.mount_point}")
     path = path_of(group.resource)
     machine.files.make_directory(DIRECTORY, 0o755)
     machine.files.write_atomic(path, "\n".join([*lines, "end", ""]).encode("utf-8"))
@@ -136,7 +141,7 @@ def parse(text: str, path: str) -> Active:
     lines = text.split("\n")
     if lines[0] != f"format {FORMAT}" or lines[-2:] != ["end", ""]:
         raise _unreadable(path, "it is of another format, or has no end")
-    manager = ""
+    manager = mount_point = ""
     services: list[Service] = []
     processes: dict[str, tuple[int, int]] = {}
     try:
@@ -144,6 +149,8 @@ def parse(text: str, path: str) -> Active:
             key, _, value = line.partition(" ")
             if key == "manager":
                 manager = value
+            elif key == "mount":
+                mount_point = value
             elif key == "service":
                 services.append(Service(value, unit=""))
             else:
@@ -152,7 +159,7 @@ def parse(text: str, path: str) -> Active:
         raise _unreadable(path, f"its line '{line[:80]}' means nothing") from None
     if not manager or not services:
         raise _unreadable(path, "it names no manager or no service")
-    return Active(manager, services, processes)
+    return Active(manager, services, processes, mount_point)
 
 
 def _take(service: Service, key: str, value: str, processes: dict[str, tuple[int, int]]) -> None:

@@ -22,8 +22,10 @@ class NotMounted(errors.Failed):
     """A directory that should hold the data does not."""
 
 
-def require(machine: Machine, directory: str, *, timeout: float) -> None:
-    """Return if the directory is a mount point, or has the marker in it, and can be written to.
+def require(machine: Machine, directory: str, *, timeout: float) -> str:
+    """Return where the disk is mounted that the data lies on.
+
+    The directory must be a mount point, or have the marker in it, and one can write to it.
 
     Symbolic links on the way to it are followed on local file systems only. timeout: seconds for
     everything that touches a disk.
@@ -49,6 +51,7 @@ def require(machine: Machine, directory: str, *, timeout: float) -> None:
     if mount.deleted:
         raise NotMounted(f"the directory that is mounted at {at} has been removed",
                          remedy="unmount it and mount the data again")
+    return mount.mount_point
 
 
 def _is_marked(machine: Machine, directory: str, timeout: float) -> bool:

@@ -49,7 +49,11 @@ def examine(call: Call, machine: Machine) -> tuple[Group, dict[str, Configuratio
 
 
 class Examination:
-    """One look at all of it. found: the configurations that could be read, by service."""
+    """One look at all of it.
+
+    found: the configurations that could be read, by service. mount_point: where the data's disk is
+    mounted, as far as that has been looked for.
+    """
 
     def __init__(self, call: Call, machine: Machine) -> None:
         self._call = call
@@ -57,12 +61,13 @@ class Examination:
         self._names = list(call.parameters["services"])
         self._units: dict[str, dict[str, Any]] = {}
         self.found: dict[str, Configuration] = {}
+        self.mount_point = ""
 
     def group(self) -> Group:
         """Return the group of the services that can run here."""
         return Group(self._call.resource, self._call.parameters["manager"],
                      [self._service(name) for name in self._names],
-                     self._call.parameters["optional_services"])
+                     self._call.parameters["optional_services"], self.mount_point)
 
     def findings(self) -> Iterator[errors.MailhaError]:
         """Return what keeps the group from running here, the gravest first."""
@@ -174,7 +179,8 @@ class Examination:
             return
         directory = self._call.parameters["data_dir"]
         try:
-            mounted.require(self._machine, directory, timeout=_share(self._call))
+            self.mount_point = mounted.require(self._machine, directory,
+                                               timeout=_share(self._call))
             for configuration in self.found.values():
                 for path in configuration.data_paths:
                     self._refuse_own_disk(configuration, path, directory)
