@@ -33,23 +33,15 @@ def refusal(kind: Type, text: str) -> str:
 
 
 @given(kind=st.sampled_from(TYPES), text=ANYTHING)
-@settings(max_examples=300)
-def test_any_text_is_taken_or_refused_in_one_printable_line(kind: Type, text: str) -> None:
+@settings(max_examples=200)
+def test_any_text_is_refused_in_one_line_or_taken_without_anything_dangerous_in_it(
+        kind: Type, text: str) -> None:
     try:
-        kind.parse(text)
+        value = kind.parse(text)
     except Invalid as error:
         said = str(error)
         assert said and said.isprintable() and len(said) < 1000
         assert f"where {kind.expected} is expected" in said
-
-
-@given(kind=st.sampled_from(TYPES), text=ANYTHING)
-@settings(max_examples=300)
-def test_what_is_taken_is_never_empty_and_has_nothing_dangerous_in_it(
-        kind: Type, text: str) -> None:
-    try:
-        value = kind.parse(text)
-    except Invalid:
         return
     for word in value if isinstance(value, tuple) else [value]:
         written = str(word)
@@ -160,11 +152,13 @@ def test_false_is_what_pacemaker_takes_for_false(text: str) -> None:
 
 
 @given(st.integers(0, 2**31 - 1))
+@settings(max_examples=30)
 def test_every_number_in_range_is_taken(number: int) -> None:
     assert Integer().parse(str(number)) == number
 
 
 @given(st.ip_addresses())
+@settings(max_examples=50)
 def test_every_address_is_taken_in_every_form_by_both_types(address: Any) -> None:
     for text in (str(address), address.exploded, address.exploded.upper()):
         value = Address().parse(text)
@@ -173,6 +167,7 @@ def test_every_address_is_taken_in_every_form_by_both_types(address: Any) -> Non
 
 
 @given(st.lists(st.text("abcdefghij.-_é", min_size=1, max_size=9), min_size=1, max_size=6))
+@settings(max_examples=50)
 def test_a_path_is_taken_once_and_then_stays_as_it_is(parts: List[str]) -> None:
     try:
         value = Path().parse("//" + "/".join(parts) + "/")
@@ -184,6 +179,7 @@ def test_a_path_is_taken_once_and_then_stays_as_it_is(parts: List[str]) -> None:
 
 @given(st.lists(st.sampled_from(["server", "dagent", "ical"]), min_size=1, unique=True),
        st.lists(st.sampled_from([" ", ",", ", ", "  ", " , "]), min_size=3, max_size=3))
+@settings(max_examples=30)
 def test_words_keep_their_order_whatever_separates_them(
         words: List[str], separators: List[str]) -> None:
     text = "".join(word + separator for word, separator in zip(words, separators))
@@ -191,6 +187,7 @@ def test_words_keep_their_order_whatever_separates_them(
 
 
 @given(st.integers(0, 10**6), st.sampled_from(["ms", "s", "min", ""]))
+@settings(max_examples=30)
 def test_a_time_is_its_number_times_its_unit(number: int, unit: str) -> None:
     factor = {"ms": 0.001, "s": 1, "min": 60, "": 1}[unit]
     try:
