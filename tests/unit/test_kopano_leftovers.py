@@ -318,6 +318,11 @@ def test_a_log_of_any_size_is_read_from_its_end(tmp_path: Path) -> None:
     assert ask(machine, time.time() - 60) == "late"
 
 
+def test_half_a_line_at_the_beginning_of_the_end_is_left_out(tmp_path: Path) -> None:
+    machine = machine_that_logged(tmp_path, "[error  ] " + "x" * 70_000 + "\n")
+    assert ask(machine, time.time() - 60) == ""
+
+
 def test_a_log_that_nobody_wrote_to_since_says_nothing(tmp_path: Path) -> None:
     machine = machine_that_logged(tmp_path, "[error  ] old\n", age=3600)
     assert ask(machine, time.time() - 60) == ""

@@ -144,6 +144,14 @@ def test_a_logoff_that_fails_is_no_fault() -> None:
     assert log_on(machine_that_answers({"logoff": b"garbage\r\n"})).version == "8.7.25"
 
 
+def test_a_server_that_hangs_in_the_logoff_costs_little() -> None:
+    machine = machine_that_answers()
+    script = next(iter(machine.processes.table.values())).program.listens[PIPE]
+    del script.answers[b"<ns:logoff>"]
+    assert log_on(machine).version == "8.7.25"
+    assert machine.clock.slept <= 2.5
+
+
 def test_a_fault_is_quoted() -> None:
     fault = "<faultstring>Method not\x07 implemented</faultstring>"
     with pytest.raises(errors.Failed, match=r"logon with 'Method not\? implemented'"):
