@@ -22,17 +22,20 @@ from twonode import evidence, plan, preflight  # noqa: E402
 from twonode import image as root_image  # noqa: E402
 from twonode.lab import Lab  # noqa: E402
 
+SUITE = os.environ.get("LAB_SUITE", "bookworm")
+"""The release of the nodes; `tests/run matrix` runs these tests on each."""
+
 _living: List[Lab] = []
 
 
 @pytest.fixture(scope="session")
 def image() -> Path:
-    """Return the root image of bookworm, built now if need be."""
+    """Return the root image of the release, built now if need be."""
     if os.geteuid() != 0:
         pytest.skip("only root can make machines")
-    findings = preflight.check()
+    findings = preflight.check(SUITE)
     assert not findings, "; ".join(findings)
-    return root_image.ensure("bookworm", lambda line: print(line, file=sys.stderr))
+    return root_image.ensure(SUITE, lambda line: print(line, file=sys.stderr))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def make_lab(image: Path) -> Generator[Callable[..., Lab], None, None]:
     made: List[Lab] = []
 
     def make(**options: Any) -> Lab:
-        lab = Lab(f"t{os.getpid()}-{next(numbers)}", **options)
+        lab = Lab(f"t{os.getpid()}-{next(numbers)}", **{"suite": SUITE, **options})
         made.append(lab)
         _living.append(lab)
         lab.up()
