@@ -7,7 +7,7 @@
 #     must_be_able_to_run_nodes         ends with 1 if this machine cannot; takes less than 2 s
 #     fetch python3 iproute2 ...        installs what is missing, or ends with 1
 #     nodes_need                        the packages that a laboratory needs on the host
-#     without_bytecode                  keeps python3 from writing root's files into the checkout
+#     leave_no_files_of_root DIRECTORY  keeps python3 from leaving some in somebody's checkout
 #
 # Nothing is started and nothing is enabled on this machine, and no file of it is changed but by its
 # own package manager.
@@ -38,8 +38,9 @@ must_be_root() {
     fi
 }
 
-without_bytecode() {
-    export PYTHONDONTWRITEBYTECODE=1
+# They could not remove them.
+leave_no_files_of_root() {
+    [ "$(stat -c %u "$1")" -eq "$(id -u)" ] || export PYTHONDONTWRITEBYTECODE=1
 }
 
 # One sentence for each thing that is wanting, then the end. What must be tried is tried in

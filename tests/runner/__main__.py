@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Run the parts of the suite that argv names; `tests/run` calls this."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from runner import jobs
+from runner.parts import PARTS
+from runner.tally import FAILED, Outcome, Tally
+
+
+def main() -> int:
+    """Run, add up, and return the exit code."""
+    tally = Tally()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        for name in sys.argv[1:]:
+            tally.say(f"{name}:")
+            PARTS[name](tally)
+    except KeyboardInterrupt:
+        jobs.interrupt()
+        tally.add(Outcome("the run itself", FAILED, 0, why="interrupted"), tell=True)
+    return 0 if tally.conclude() else 1
+
+
+sys.exit(main())

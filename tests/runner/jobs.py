@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One program of the suite, run and watched: a pytest, mypy, flake8."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import IO, Dict, List, Mapping, Sequence
+
+from runner.reporting import DESCRIPTOR
+from runner.tally import FAILED, PASSED, Outcome, Tally
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+TIME_LIMIT = 1200.0
+"""Seconds after which a job is ended; the slowest file of tests takes a third of that."""
+
+END_LIMIT = 60.0
+"""Seconds that a job which was told to end has to take its laboratories down."""
+
+NO_TESTS_COLLECTED = 5      # pytest's exit code
+
+stopping = threading.Event()
+"""Set when no further job is to be started."""
+
+_running: List["subprocess.Popen[bytes]"] = []
+
+
+def pytest(tally: Tally, target: str, *, label: str, tell: bool,
+           environment: Mapping[str, str] = {}) -> None:
+    """Run the tests of a file or folder and add what comes of each.
+
+    target: relative to the checkout.
+    label: stands before the name of each test where the same ones run more than once, else empty.
+    tell: say a line for every test, not only for those that do not pass.
+    """
+    reader, writer = os.pipe()
+    argv = [sys.executable, "-m", "pytest", "-p", "runner.reporting", "-p", "no:cacheprovider",
+            "-q", target]
+    with tempfile.TemporaryFile() as output:
+        process = _start(argv, output, {**environment, DESCRIPTOR: str(writer)}, (writer,))
+        os.close(writer)
+        under_way = _listen(tally, reader, label, tell)
+        code = _end(process)
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    if under_way:
+        tally.add(Outcome(label + under_way, FAILED, 0, said,
+                          f"pytest ended in the middle of it, with code {code}"), tell=tell)
+    elif code not in (0, 1):
+        why = "no test in it" if code == NO_TESTS_COLLECTED else f"pytest ended with code {code}"
+        tally.add(Outcome(label + target, FAILED, 0, said, why), tell=tell)
+
+
+def program(tally: Tally, name: str, argv: Sequence[str]) -> None:
+    """Run a checker that is passed when it ends with 0."""
+    started = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        code = _end(_start(argv, output, {}, ()))
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    tally.add(Outcome(name, FAILED if code else PASSED, time.monotonic() - started, said,
+                      f"ended with code {code}" if code else ""), tell=True)
+
+
+def interrupt() -> None:
+    """Tell the jobs that run to end; each takes down what it has up. No other one starts."""
+    stopping.set()
+    for process in list(_running):
+        process.send_signal(signal.SIGINT)
+    for process in list(_running):
+        try:
+            process.wait(END_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _start(argv: Sequence[str], output: IO[bytes], environment: Mapping[str, str],
+           keep: Sequence[int]) -> "subprocess.Popen[bytes]":
+    """Start a job in the checkout, with nothing to read."""
+    path = os.pathsep.join(str(CHECKOUT / folder) for folder in ("lib", "lab", "tests"))
+    process = subprocess.Popen(
+        argv, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": path,
+             "HYPOTHESIS_STORAGE_DIRECTORY": "/dev/null/hypothesis", **environment},
+        pass_fds=keep, start_new_session=True)
+    _running.append(process)
+    return process
+
+
+def _end(process: "subprocess.Popen[bytes]") -> int:
+    """Wait for the end of a job, and make it end at the limit; return its exit code."""
+    try:
+        return process.wait(TIME_LIMIT)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        try:
+            return process.wait(END_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+    finally:
+        _running.remove(process)
+
+
+def _listen(tally: Tally, reader: int, label: str, tell: bool) -> str:
+    """Add what pytest reports until it ends; return the test that it was in then, or nothing."""
+    under_way = ""
+    with open(reader, encoding="utf-8") as reports:
+        for line in reports:
+            message: Dict[str, str] = json.loads(line)
+            under_way = message.get("begins", "")
+            if not under_way:
+                tally.add(Outcome(label + message["test"], message["result"],
+                                  float(message["seconds"]), message["text"],
+                                  message.get("why", "")), tell=tell)
+    return under_way
