@@ -41,13 +41,33 @@ def test_the_package_database_is_believed_first_and_the_program_not_run() -> Non
     assert [ran.argv[0] for ran in machine.children.ran] == ["dpkg-query"]
 
 
-@pytest.mark.parametrize("state", [b"config-files 8.6.0-1", b"half-installed 8.6.0-1", b"installed",
-                                   b"not-installed ", b"\xff\xfe"])
-def test_a_package_that_is_not_whole_says_nothing(state: bytes) -> None:
+@pytest.mark.parametrize("state", [b"config-files 8.6.0-1", b"installed", b"not-installed ",
+                                   b"\xff\xfe"])
+def test_a_package_that_is_not_here_says_nothing(state: bytes) -> None:
     machine = machine_with(b"kopano-server 8.7.25\n", dpkg=state)
     assert str(installed.installed_version(machine, 10)) == "8.7.25"
     with pytest.raises(errors.NotInstalled):
         installed.installed_version(machine_with(dpkg=state), 10)
+
+
+@pytest.mark.parametrize("state", [b"unpacked", b"half-configured", b"triggers-awaited"])
+def test_files_that_are_in_place_count(state: bytes) -> None:
+    machine = machine_with(b"kopano-server 8.7.25\n", dpkg=state + b" 8.7.25.0-0+1.1\n")
+    assert str(installed.installed_version(machine, 10)) == "8.7.25.0-0+1.1"
+
+
+def test_a_half_installed_package() -> None:
+    machine = machine_with(b"kopano-server 8.7.25\n", dpkg=b"half-installed 8.7.25.0-0+1.1\n")
+    with pytest.raises(errors.NotInstalled, match="8.7.25.0-0.1.1 is half installed"):
+        installed.installed_version(machine, 10)
+
+
+def test_a_package_database_that_hangs_or_fails_leaves_the_question_to_the_program() -> None:
+    machine = machine_with(b"kopano-server 8.7.25\n")
+    machine.children.answer(["dpkg-query"], takes=1000)
+    assert str(installed.installed_version(machine, 9)) == "8.7.25"
+    machine.children.answer(["dpkg-query"], code=2, stderr=b"parsing file: duplicate value\n")
+    assert str(installed.installed_version(machine, 9)) == "8.7.25"
 
 
 def test_kopano_is_not_installed() -> None:

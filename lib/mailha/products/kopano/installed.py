@@ -8,13 +8,16 @@ from typing import Iterable
 
 from mailha import errors
 from mailha.storage.version import Version
-from mailha.system.children import ChildFailed
+from mailha.system.child_failures import ChildFailed
 from mailha.system.machine import Machine
 
 SERVER = "/usr/sbin/kopano-server"
 
 _DPKG = ("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}\\n", "kopano-server")
 _RPM = ("rpm", "-q", "--qf", "installed %{VERSION}-%{RELEASE}\\n", "kopano-server")
+# In each of these states of dpkg the files of that version are in place.
+_IN_PLACE = frozenset(("installed", "unpacked", "half-configured", "triggers-awaited",
+                       "triggers-pending"))
 _PROGRAMS = {"statsd": "/usr/libexec/kopano/kopano-statsd"}
 # "kopano-server 8.7.25" is what 8.x to 11.x print; "Product version: 8,0,0,1" some before.
 _PRINTED = (re.compile(r"[Pp]roduct version:\s*v?([0-9][0-9A-Za-z.,+~^_-]*)"),
@@ -58,9 +61,9 @@ def absent(machine: Machine, services: Iterable[str]) -> tuple[str, ...]:
 
 
 def _packaged(machine: Machine, query: tuple[str, ...], timeout: float) -> Version | None:
-    """Return what a package database says; None if it knows no such package or is not here.
+    """Return what a package database says; None if it knows no such package, or does not answer.
 
-    A package that is only half installed says nothing: its program is asked then.
+    Raises errors.NotInstalled for a package whose installation was broken off.
     """
     try:
         finished = machine.children.run(query, timeout=timeout)
@@ -68,7 +71,10 @@ def _packaged(machine: Machine, query: tuple[str, ...], timeout: float) -> Versi
         return None
     for line in reversed(finished.stdout.decode("utf-8", "replace").splitlines()):
         state, _, text = line.strip().partition(" ")
-        if state == "installed":
+        if state == "half-installed":
+            raise errors.NotInstalled(f"the package kopano-server {text} is half installed",
+                                      remedy="repeat its installation")
+        if state in _IN_PLACE:
             try:
                 return Version(text)
             except errors.MailhaError:
