@@ -7,6 +7,7 @@ that cannot run a lab they fail, because a skipped cluster test looks like a pas
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import re
@@ -18,6 +19,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 
+import agent_node  # noqa: E402
+from kopano import provision  # noqa: E402
 from twonode import evidence, plan, preflight  # noqa: E402
 from twonode import image as root_image  # noqa: E402
 from twonode.lab import Lab  # noqa: E402
@@ -58,6 +61,31 @@ def make_lab(image: Path) -> Generator[Callable[..., Lab], None, None]:
         lab.down()
 
 
+@pytest.fixture(scope="session")
+def agents_node(image: Path) -> Generator[agent_node.Node, None, None]:
+    """Return the one node on which all tests of an agent call it; it ends with the session."""
+    _end_labs_of_dead_sessions()
+    lab = Lab(f"t{os.getpid()}-a", provision=[functools.partial(provision.provision, image=image)])
+    _living.append(lab)
+    try:
+        lab.up()
+        node = agent_node.prepared(lab)
+        yield node
+        node.close()
+    finally:
+        _living.remove(lab)
+        lab.down()
+
+
+@pytest.fixture
+def node(agents_node: agent_node.Node) -> Generator[agent_node.Node, None, None]:
+    """Return the same as it is before anything was started; a test must stop what it starts."""
+    yield agents_node
+    left = agents_node.living()
+    agents_node.reset()
+    assert not left, f"the test has left processes: {left}"
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     """Save what the nodes say at the moment in which a test fails."""
@@ -71,6 +99,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
 def _end_labs_of_dead_sessions() -> None:
     """Take down what an earlier session of these tests left when it was killed."""
     for name in plan.existing():
-        match = re.fullmatch(r"t(\d+)-\d+", name)
+        match = re.fullmatch(r"t(\d+)-\w+", name)
         if match and not Path(f"/proc/{match.group(1)}").exists():
             Lab(name).down()
