@@ -41,11 +41,12 @@ def hold(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> None:
     """
     services = [sight.service for sight in seen if sight.serves]
     unfit = _greet(call, machine, services)
+    database_answers = False
     if unfit:
         second_end = machine.clock.monotonic() + min(SECOND_THOUGHTS, call.left() / 2)
         while True:
             if any(service.name in BEHIND_DATABASE for service, _ in unfit):
-                _ask_database(call, machine)
+                database_answers = _ask_database(call, machine)
             if machine.clock.monotonic() >= second_end:
                 break
             machine.clock.sleep(PAUSE)
@@ -56,7 +57,7 @@ def hold(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> None:
         text = "; ".join(error.reason for _, error in unfit)
         if not any(group.required(service) for service, _ in unfit):
             raise errors.Degraded(f"optional services do not answer: {text}")
-        if any(service.name in BEHIND_DATABASE for service, _ in unfit):
+        if database_answers and any(service.name in BEHIND_DATABASE for service, _ in unfit):
             text += "; the database answers"
         raise errors.Failed(text)
     if call.check_level >= 20:
@@ -78,18 +79,19 @@ def _greet(call: Call, machine: Machine, services: list[Service]
     return unfit
 
 
-def _ask_database(call: Call, machine: Machine) -> None:
-    """Raise errors.Degraded if the database cannot be reached.
+def _ask_database(call: Call, machine: Machine) -> bool:
+    """Tell whether the database answers; raise errors.Degraded if it cannot be reached.
 
-    Where the configuration does not tell which database it is, nothing is blamed on it.
+    False where the configuration does not tell which database it is: nothing is blamed on it.
     """
     from mailha.products.kopano import database
     version = _version(call, machine)
     its = None if version is None else _database(call, machine, version)
     if its is None:
-        return
+        return False
     try:
         database.reach(machine, its, min(10.0, max(1.0, call.left() / 4)))
+        return True
     except database.DatabaseUnreachable as error:
         raise _degraded(error) from None
 
