@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From the command line of ``mailha`` to its exit code.
+
+0: done. 1: it could not be done; one line on stderr says why, and what to do. 2: the command line
+is wrong. 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import NoReturn, Sequence
+
+import mailha
+from mailha import errors
+from mailha.cli import accept_version, guards, terminal
+from mailha.cli.terminal import Terminal
+from mailha.ocf import defect
+from mailha.system.machine import Machine
+
+COMMANDS = (accept_version, guards)
+
+SUCCESS, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+DESCRIPTION = """\
+The administrator's tool of mailha, the Pacemaker agents for mail servers. It works on the node on
+which it is called."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that complains in one line, and does not guess what an abbreviation may mean."""
+
+    def __init__(self, **options: object) -> None:
+        options.setdefault("allow_abbrev", False)
+        super().__init__(**options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """End with the code for a wrong command line."""
+        raise _WrongUsage(f"{' '.join(message.split())}; '{self.prog} --help' shows how it is "
+                          "used")
+
+
+class _WrongUsage(Exception):
+    """The command line means nothing; the text says why."""
+
+
+def parser() -> tuple[_Parser, dict[str, _Parser]]:
+    """Return the parser of the command line, and that of each subcommand by name."""
+    top = _Parser(prog="mailha", description=DESCRIPTION)
+    top.add_argument("--version", action="version", version=f"mailha {mailha.__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    parsers: dict[str, _Parser] = {}
+    for module in COMMANDS:
+        made = commands.add_parser(module.NAME, help=module.SUMMARY)
+        module.declare(made)
+        made.set_defaults(run=module.run, needs_root=module.needs_root)
+        parsers[module.NAME] = made
+    help_parser = commands.add_parser("help", help="show how a command is used")
+    help_parser.add_argument("topic", nargs="?", choices=sorted(parsers), metavar="COMMAND",
+                             help="one of %(choices)s")
+    help_parser.set_defaults(run=None)
+    return top, parsers
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Do what the command line asks for, and end the process. argv: without the program."""
+    terminal.open_standard_files()
+    code = perform(sys.argv[1:] if argv is None else argv, Machine(), terminal.standard())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass        # closed, or nobody reads it: the answer is in the exit code
+    # The interpreter's own end would complain, in many lines, about a stdout that is gone.
+    os._exit(code)
+
+
+def perform(argv: Sequence[str], machine: Machine, screen: Terminal) -> int:
+    """Do what the command line asks for and return the exit code. Never raises."""
+    try:
+        top, parsers = parser()
+        options = top.parse_args(argv)
+        if options.run is None:
+            screen.line(parsers.get(options.topic, top).format_help().rstrip())
+        else:
+            if options.needs_root(options) and os.geteuid() != 0:
+                raise errors.NotRoot(f"only root may do this, and you have the id {os.geteuid()}",
+                                     remedy="use sudo")
+            options.run(machine, screen, options)
+    except _WrongUsage as error:
+        screen.error(str(error))
+        return WRONG_USAGE
+    except SystemExit as end:       # --help and --version
+        return end.code if isinstance(end.code, int) else SUCCESS
+    except errors.MailhaError as error:
+        screen.error(str(error))
+        return FAILED
+    except KeyboardInterrupt:
+        screen.error("interrupted")
+        return INTERRUPTED
+    # The one place that may catch everything: an administrator can do nothing with a traceback.
+    except Exception as error:
+        screen.error(f"defect of mailha: {type(error).__name__} at {defect.place_of(error)}: "
+                     f"{error}; report it to the authors of mailha")
+        return FAILED
+    if screen.failure:
+        screen.error(f"it is done, but stdout could not be written: {screen.failure}")
+        return FAILED
+    return SUCCESS
