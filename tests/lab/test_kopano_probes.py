@@ -246,7 +246,7 @@ def test_services_listen_where_their_configuration_says(node: Machine, version: 
     for service in DAEMONS:
         node.daemon(service)
     code = """
-        from mailha.system.sockets import listens
+        from mailha.system.addresses import listens
         listeners, unix = machine.sockets.listeners(), machine.sockets.unix_listeners()
         missing = []
         for name in ("server", "spooler", "dagent", "monitor", "gateway", "ical"):

@@ -32,7 +32,8 @@ from fake_programs import (FakeCgroups, FakeConnection, FakeProcesses, FakeSocke
 from fake_systemd import FakeSystemd, FakeUnit
 from mailha import errors
 from mailha.system import files as real_files
-from mailha.system.children import ChildFailed, ChildMissing, ChildTimedOut, Finished
+from mailha.system.child_failures import ChildFailed, ChildMissing, ChildTimedOut
+from mailha.system.children import Finished
 
 __all__ = ["FakeChildren", "FakeClock", "FakeConnection", "FakeFiles", "FakeMachine",
            "FakeSystemd", "FakeUnit", "Program", "Running", "Script"]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Opti
 
 from mailha.system.connection import ConnectionFailed, describe
 from mailha.system.processes import Process
-from mailha.system.sockets import Listener, canonical, is_local, listens
+from mailha.system.addresses import canonical, is_local, listens
+from mailha.system.netlink import Listener
 
 if TYPE_CHECKING:
     from fake_machine import FakeMachine

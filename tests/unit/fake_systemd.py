@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 from fake_programs import KILL, TERM, Program, Running
-from mailha.system.systemd import (NO_SUCH_UNIT, UNIT_MASKED, SystemdUnavailable, Unit,
-                                   UnitError)
+from mailha.system.units import NO_SUCH_UNIT, UNIT_MASKED, SystemdUnavailable, Unit, UnitError
 
 if TYPE_CHECKING:
     from fake_machine import FakeMachine

@@ -13,7 +13,8 @@ from fake_machine import FakeMachine, Ran
 from mailha import errors
 from mailha.cluster import stonith
 from mailha.cluster.cib import QUERY
-from mailha.system.children import ChildTimedOut, Finished
+from mailha.system.child_failures import ChildTimedOut
+from mailha.system.children import Finished
 
 
 GOOD = (DATA / "crm_two_devices.xml").read_bytes()

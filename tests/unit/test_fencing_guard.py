@@ -15,7 +15,8 @@ from mailha.agents import fencing_guard
 from mailha.agents.fencing_guard import AGENT
 from mailha.cluster.cib import QUERY
 from mailha.ocf import Call
-from mailha.system.children import ChildTimedOut, Finished
+from mailha.system.child_failures import ChildTimedOut
+from mailha.system.children import Finished
 
 GOOD = (DATA / "crm_two_devices.xml").read_bytes()
 OFF = (DATA / "crm_stonith_off.xml").read_bytes()

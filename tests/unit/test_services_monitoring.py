@@ -270,4 +270,3 @@ def test_pipes_under_var_run_are_found_under_run() -> None:
     its = main(where, "server")
     its.open["/run/kopano/server.sock"] = its.open.pop("/var/run/kopano/server.sock")
     judge(where)
-

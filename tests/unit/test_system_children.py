@@ -15,7 +15,8 @@ import pytest
 
 from mailha import errors
 from mailha.system import children
-from mailha.system.children import ChildFailed, ChildMissing, Children, ChildTimedOut
+from mailha.system.child_failures import ChildFailed, ChildMissing, ChildTimedOut
+from mailha.system.children import Children
 
 RUN = Children().run
 BOUNDED = Children().bounded

@@ -12,10 +12,10 @@ import pytest
 from fake_machine import FakeMachine, FakeUnit, Program, Script
 from mailha import errors
 from mailha.system import connection
-from mailha.system.children import ChildMissing, ChildTimedOut
+from mailha.system.child_failures import ChildMissing, ChildTimedOut
 from mailha.system.connection import ConnectionFailed
 from mailha.system.machine import Machine
-from mailha.system.systemd import SystemdUnavailable, UnitError
+from mailha.system.units import SystemdUnavailable, UnitError
 
 PARTS = ["clock", "processes", "cgroups", "systemd", "sockets", "children", "files"]
 

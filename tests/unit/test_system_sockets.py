@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailha import errors
-from mailha.system import netlink, proc_net, sockets
+from mailha.system import addresses, netlink, proc_net
 from mailha.system.connection import Connection, ConnectionFailed
 from mailha.system.machine import Machine
 from mailha.system.addresses import listens
@@ -162,7 +162,7 @@ def test_local_addresses_are_those_of_the_kernel() -> None:
     ("localhost", True), ("192.0.2.9", True), ("::ffff:192.0.2.9", True), ("192.0.2.8", False),
     ("2001:DB8::0:1", True), ("nonsense", False)])
 def test_what_can_be_bound(address: str, answer: bool) -> None:
-    assert sockets.is_local(address, {"127.0.0.1", "192.0.2.9", "2001:db8::1"}) is answer
+    assert addresses.is_local(address, {"127.0.0.1", "192.0.2.9", "2001:db8::1"}) is answer
 
 
 def attribute(kind: int, value: bytes) -> bytes:

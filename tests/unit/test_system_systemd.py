@@ -14,9 +14,10 @@ import pytest
 
 from mailha import errors
 from mailha.system import dbus, systemctl
-from mailha.system.children import ChildFailed, ChildMissing, Finished
-from mailha.system.systemd import (NO_SUCH_UNIT, Systemd, SystemdUnavailable, UnitError,
-                                   _is_loadable, unit_path)
+from mailha.system.child_failures import ChildFailed, ChildMissing
+from mailha.system.children import Finished
+from mailha.system.systemd import Systemd, _is_loadable, unit_path
+from mailha.system.units import NO_SUCH_UNIT, SystemdUnavailable, UnitError
 from test_system_dbus import answer
 
 Reply = Callable[["Server", socket.socket, "Asked"], Optional[bytes]]

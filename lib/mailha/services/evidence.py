@@ -20,14 +20,14 @@ from __future__ import annotations
 
 from mailha.services.service import SYSTEMD, Group, Service
 from mailha.system.cgroups import usual
-from mailha.system.sockets import listens
+from mailha.system.addresses import listens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailha.system.machine import Machine
     from mailha.system.processes import Process
-    from mailha.system.sockets import Listener
-    from mailha.system.systemd import Unit
+    from mailha.system.netlink import Listener
+    from mailha.system.units import Unit
 
 # What a service can be found to be.
 SERVES = "serves"
@@ -89,7 +89,7 @@ def look(machine: Machine, group: Group, *, timeout: float,
 
 def _units(machine: Machine, group: Group, timeout: float) -> list[Sight]:
     """Look at units, control groups and process identities."""
-    from mailha.system.systemd import SystemdUnavailable
+    from mailha.system.units import SystemdUnavailable
     names = [service.unit for service in group.services]
     units: dict[str, Unit] = {}
     try:

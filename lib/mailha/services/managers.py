@@ -9,7 +9,7 @@ from __future__ import annotations
 from mailha import errors
 from mailha.services import active, guards
 from mailha.services.service import SYSTEMD, Group, Service
-from mailha.system.systemd import NO_SUCH_UNIT, UNIT_MASKED, SystemdUnavailable, UnitError
+from mailha.system.units import NO_SUCH_UNIT, UNIT_MASKED, SystemdUnavailable, UnitError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import os
 
 from mailha import errors
 from mailha.storage import mountinfo, patience, symlinks
-from mailha.system.children import ChildFailed
+from mailha.system.child_failures import ChildFailed
 from mailha.system.machine import Machine
 
 MARKER = ".mailha-data"

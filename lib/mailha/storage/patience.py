@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mailha import errors
-from mailha.system.children import ChildTimedOut
+from mailha.system.child_failures import ChildTimedOut
 from mailha.system.machine import Machine
 
 

@@ -12,7 +12,7 @@ from mailha import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mailha.system.sockets import Endpoint
+    from mailha.system.addresses import Endpoint
 
 _CAUSES = {errno.ECONNREFUSED: "refused", errno.ECONNRESET: "reset", errno.EPIPE: "reset",
            errno.ENOENT: "missing", errno.ETIMEDOUT: "timeout", errno.EHOSTUNREACH: "unreachable",
@@ -59,7 +59,7 @@ def connect(endpoint: Endpoint, timeout: float) -> Connection:
 
 
 def _connect(endpoint: Endpoint, timeout: float) -> Connection:
-    from mailha.system.sockets import canonical
+    from mailha.system.addresses import canonical
     address: str | tuple[str, int]
     if isinstance(endpoint, str):
         family, address = AF_UNIX, endpoint

@@ -14,7 +14,8 @@ import time
 import _signal  # type: ignore[import]  # typeshed lacks it; `signal` costs 5 ms
 
 from mailha import errors
-from mailha.system import children
+from mailha.system.child_failures import (ChildFailed, ChildTimedOut, ending, name_of,
+                                          not_started)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def bounded(function: Callable[[], bytes], timeout: float) -> bytes:
     except OSError as error:
         os.close(reader)
         os.close(writer)
-        raise children.not_started(command, error) from None
+        raise not_started(command, error) from None
     if pid == 0:
         _run_function(function, writer, timeout)
     os.close(writer)
@@ -43,17 +44,17 @@ def bounded(function: Callable[[], bytes], timeout: float) -> bytes:
     if not complete:
         _kill(pid)
         _reap(pid, 0.05)
-        raise children.ChildTimedOut(f"{name} did not end within {timeout:g} s", command=command,
-                                     remedy="look for a dead file system: a process in state D")
+        raise ChildTimedOut(f"{name} did not end within {timeout:g} s", command=command,
+                            remedy="look for a dead file system: a process in state D")
     code = _reap(pid, 0.5)
     if data[:1] == _RESULT:
         return data[1:]
     if data[:1] == _EXCEPTION:
         number, _, text = data[1:].partition(b" ")
-        raise children.ChildFailed(text.decode("utf-8", "backslashreplace"), command=command,
-                                   exit_code=1, errno=int(number))
-    raise children.ChildFailed(f"{name} {children.ending(code or 0)} without an answer",
-                               command=command, exit_code=code)
+        raise ChildFailed(text.decode("utf-8", "backslashreplace"), command=command,
+                          exit_code=1, errno=int(number))
+    raise ChildFailed(f"{name} {ending(code or 0)} without an answer",
+                      command=command, exit_code=code)
 
 
 def _run_function(function: Callable[[], bytes], writer: int, timeout: float) -> None:
@@ -90,7 +91,7 @@ def spawn_detached(argv: Sequence[str], environment: Mapping[str, str], user: st
     except OSError as error:
         os.close(reader)
         os.close(writer)
-        raise children.not_started(argv, error) from None
+        raise not_started(argv, error) from None
     if middle == 0:
         _start_daemon(argv, environment, user, output, writer)
     os.close(writer)
@@ -102,17 +103,17 @@ def spawn_detached(argv: Sequence[str], environment: Mapping[str, str], user: st
             _kill(int(data[1:]))
     _reap(middle, 0.5)
     if not complete:
-        raise children.ChildTimedOut(
-            f"{children.name_of(argv)} was not executed within {timeout:g} s", command=argv,
+        raise ChildTimedOut(
+            f"{name_of(argv)} was not executed within {timeout:g} s", command=argv,
             remedy="look for a dead file system or a name service that hangs")
     head, _, failure = data.partition(_EXCEPTION)
     if failure:
         number, _, text = failure.partition(b" ")
         reason = OSError(int(number), text.decode("utf-8", "backslashreplace"))
-        raise children.not_started(argv, reason)
+        raise not_started(argv, reason)
     if not head[1:].isdigit():
-        raise children.ChildFailed(f"{children.name_of(argv)} died before it was executed",
-                                   command=argv)
+        raise ChildFailed(f"{name_of(argv)} died before it was executed",
+                          command=argv)
     return int(head[1:])
 
 
@@ -200,11 +201,11 @@ def _pipe(command: Sequence[str]) -> tuple[int, int]:
     try:
         reader, writer = os.pipe()
     except OSError as error:
-        raise children.not_started(command, error) from None
+        raise not_started(command, error) from None
     if writer <= 2:
         os.close(reader)
         os.close(writer)
-        raise children.ChildFailed("standard input, output or error is closed", command=command)
+        raise ChildFailed("standard input, output or error is closed", command=command)
     return reader, writer
 
 

@@ -8,9 +8,10 @@ properties are texts as `systemctl show` prints them.
 from __future__ import annotations
 
 from mailha import errors
-from mailha.system.children import ChildFailed, Children, Finished
-from mailha.system.systemd import (NO_SUCH_PROCESS, NO_SUCH_UNIT, UNIT_MASKED,
-                                   SystemdUnavailable, Unit, UnitError)
+from mailha.system.child_failures import ChildFailed
+from mailha.system.children import Children, Finished
+from mailha.system.units import (NO_SUCH_PROCESS, NO_SUCH_UNIT, UNIT_MASKED, SystemdUnavailable,
+                                 Unit, UnitError)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

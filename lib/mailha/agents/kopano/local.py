@@ -13,7 +13,7 @@ from mailha.profiles import kopano as profile
 from mailha.services import active
 from mailha.services.service import SYSTEMD, Group, Service, configuration_of
 from mailha.storage import mounted, mountinfo
-from mailha.system.sockets import is_local
+from mailha.system.addresses import is_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from mailha import errors
 from mailha.services import active, evidence, monitoring
 from mailha.services.service import Group
-from mailha.system.sockets import is_local
+from mailha.system.addresses import is_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

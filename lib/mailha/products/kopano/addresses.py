@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from mailha.system.sockets import canonical
+from mailha.system.addresses import canonical
 
 
 class Wrong(ValueError):

@@ -14,7 +14,7 @@ import re
 from typing import Iterator, NamedTuple
 
 from mailha import errors
-from mailha.system.children import ChildFailed
+from mailha.system.child_failures import ChildFailed
 from mailha.system.machine import Machine
 
 BLANKS = " \t\r\n"

@@ -12,14 +12,14 @@ import struct
 
 from mailha import errors
 from mailha.products.kopano.configuration import Database
-from mailha.system.children import ChildFailed
+from mailha.system.child_failures import ChildFailed
 from mailha.system.connection import Connection, ConnectionFailed
 from mailha.system.machine import Machine
-from mailha.system.sockets import canonical
+from mailha.system.addresses import canonical
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mailha.system.sockets import Endpoint
+    from mailha.system.addresses import Endpoint
 
 USER = b"mailha-probe"
 """As whom the probe introduces itself: nobody, but MySQL's administrator sees in the log who asks.

@@ -12,7 +12,7 @@ import time
 
 from mailha import errors
 from mailha.services.service import Service
-from mailha.system.children import ChildFailed
+from mailha.system.child_failures import ChildFailed
 from mailha.system.machine import Machine
 
 NEWER_DATA = "is newer than the server version"

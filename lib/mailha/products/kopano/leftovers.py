@@ -17,7 +17,7 @@ from mailha import errors
 from mailha.products.kopano.installed import SERVER
 from mailha.products.kopano.last_words import last_words
 from mailha.services.service import Service
-from mailha.system.children import ChildFailed
+from mailha.system.child_failures import ChildFailed
 from mailha.system.machine import Machine
 from mailha.system.processes import Process
 
