@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 AGENTS = sorted(path for path in (CHECKOUT / "agents").iterdir() if path.is_file())
 GUARD = CHECKOUT / "agents/fencing-guard"
 
-every_agent = pytest.mark.parametrize("agent", AGENTS, ids=lambda path: path.name)
+every_agent = pytest.mark.parametrize("agent", AGENTS, ids=[path.name for path in AGENTS])
 
 LIMIT = 60.0
 
