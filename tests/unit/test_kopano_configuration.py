@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_machine import FakeMachine
@@ -390,7 +390,8 @@ LINES = st.one_of(st.text(), st.builds("{} = {}".format, KEYS, st.text()),
                   st.builds("!include {}".format, st.sampled_from(["a.cfg", "/b", "", "../x"])))
 
 
-@given(st.lists(LINES), st.sampled_from(["server", "dagent", "gateway", "ical", "search",
+@settings(max_examples=60)
+@given(st.lists(LINES, max_size=8), st.sampled_from(["server", "dagent", "gateway", "ical", "search",
                                          "presence", "spooler", "konnect"]),
        st.sampled_from(["8.0.0", "8.5.1", "8.6.9", "8.6.81", "8.7.25", "10.0.1", "11.0.2"]))
 def test_every_file_is_understood_or_refused_in_one_line(
@@ -417,8 +418,10 @@ def test_every_content_is_read_or_refused(content: bytes) -> None:
         pass
 
 
+@settings(max_examples=60)
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True),
-                       st.text(st.characters(blacklist_categories=("Cc", "Cs"))).map(str.strip)))
+                       st.text(st.characters(blacklist_categories=("Cc", "Cs"))).map(str.strip),
+                       max_size=5))
 def test_what_is_written_is_read(values: dict[str, str]) -> None:
     machine: Any = FakeMachine()
     text = "".join(f"{key} = wrong\n{key} = {value}\n" for key, value in values.items())

@@ -7,7 +7,7 @@ import base64
 from typing import Any, Dict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_machine import FakeMachine, Program, Script
@@ -210,6 +210,7 @@ def test_values_are_found(body: bytes, text: str) -> None:
     assert soap.element(body, "er") == text
 
 
+@settings(max_examples=60)
 @given(st.binary())
 def test_any_answer_ends_in_a_result_or_a_reason(data: bytes) -> None:
     machine = machine_that_answers({"logon": b"HTTP/1.1 200 OK\r\n\r\n" + data})
