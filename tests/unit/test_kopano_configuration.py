@@ -391,8 +391,9 @@ LINES = st.one_of(st.text(), st.builds("{} = {}".format, KEYS, st.text()),
 
 
 @settings(max_examples=60)
-@given(st.lists(LINES, max_size=8), st.sampled_from(["server", "dagent", "gateway", "ical", "search",
-                                         "presence", "spooler", "konnect"]),
+@given(st.lists(LINES, max_size=8),
+       st.sampled_from(["server", "dagent", "gateway", "ical", "search", "presence", "spooler",
+                        "konnect"]),
        st.sampled_from(["8.0.0", "8.5.1", "8.6.9", "8.6.81", "8.7.25", "10.0.1", "11.0.2"]))
 def test_every_file_is_understood_or_refused_in_one_line(
         lines: list[str], service: str, version: str) -> None:
