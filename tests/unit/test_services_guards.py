@@ -82,6 +82,20 @@ def test_a_guard_that_another_drop_in_overrides_is_said(properties: Dict[str, An
         prepare(where)
 
 
+SHOWN = {"Conditions": "[unprintable]", "Id": SERVER, "DropInPaths": f"/run/x.conf {PATH}",
+         "NeedDaemonReload": "no", "Restart": "no", "TimeoutStopUSec": "infinity"}
+
+
+@pytest.mark.parametrize("change, what", [
+    ({}, ""), ({"DropInPaths": "/run/x.conf"}, "has not read it"),
+    ({"NeedDaemonReload": "yes"}, "older version"), ({"Restart": "always"}, "Restart=always"),
+    ({"TimeoutStopUSec": "1min 30s"}, "TimeoutStopSec")])
+def test_where_only_systemctl_answers_the_files_that_systemd_read_have_to_do(
+        change: Dict[str, str], what: str) -> None:
+    found = guards.flaw({**SHOWN, **change}, RESOURCE)
+    assert what in found if what else found == ""
+
+
 def test_the_guard_of_a_resource_that_is_gone_is_replaced() -> None:
     where = machine()
     where.files.put(PATH, guards.text("old").encode())

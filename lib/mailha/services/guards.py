@@ -98,8 +98,11 @@ def take_down(machine: Machine, unit: str) -> bool:
 def flaw(properties: dict[str, Any], resource: str) -> str:
     """Return what the guard of a unit lacks in systemd's eyes, "" if it is in force.
 
-    properties: of the unit, as systemd has read it.
+    properties: of the unit, as systemd has read it. Where D-Bus cannot be used, systemctl shows no
+    conditions ("[unprintable]"); then it has to do that systemd has read the drop-in.
     """
+    if isinstance(properties.get("Conditions"), str):
+        return _flaw_as_text(properties)
     marker = active.path_of(resource)
     conditions = [row for row in properties.get("Conditions", [])
                   if row[0] == "ConditionPathExists" and row[3] == marker]
@@ -111,6 +114,20 @@ def flaw(properties: dict[str, Any], resource: str) -> str:
     if properties.get("Restart", "no") != "no":
         return f"Restart={properties['Restart']} is in force"
     if properties.get("TimeoutStopUSec", INFINITY) != INFINITY:
+        return "its TimeoutStopSec=infinity is not in force"
+    return ""
+
+
+def _flaw_as_text(properties: dict[str, Any]) -> str:
+    """Do what flaw() does, with the texts of `systemctl show`."""
+    read = str(properties.get("DropInPaths", "")).split()
+    if path_of(str(properties.get("Id", ""))) not in read:
+        return "systemd has not read it"
+    if properties.get("NeedDaemonReload") == "yes":
+        return "systemd has read an older version of it"
+    if properties.get("Restart", "no") != "no":
+        return f"Restart={properties['Restart']} is in force"
+    if properties.get("TimeoutStopUSec", "infinity") != "infinity":
         return "its TimeoutStopSec=infinity is not in force"
     return ""
 

@@ -223,6 +223,9 @@ class Examination:
     def _command(self, name: str) -> tuple[str, list[str]]:
         """Return path and argument list of what the unit executes, ("", []) if it is not known."""
         rows = self._units.get(name, {}).get("ExecStart") or []
+        if isinstance(rows, str):
+            # From systemctl, which is asked where D-Bus cannot be used, it is a text for people.
+            return "", []
         return (str(rows[0][0]), list(rows[0][1])) if rows else ("", [])
 
 
