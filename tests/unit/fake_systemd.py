@@ -278,6 +278,9 @@ class FakeSystemd:
                 else ("failed", "failed")
             self._job_done(unit)
             return
+        if unit.stopping:
+            # The order joins the one that is being carried out: no second SIGTERM.
+            return
         unit.stopping = True
         unit.active, unit.sub = "deactivating", "stop-sigterm"
         for running in alive:

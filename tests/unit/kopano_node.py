@@ -13,7 +13,6 @@ would have killed the agent.
 from __future__ import annotations
 
 import os
-import re
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,7 +52,8 @@ class Answer(NamedTuple):
 class Node:
     """One node. parameters: of the resource, beside data_dir. data: where its data is.
 
-    in_cluster: whether Pacemaker calls, as node "alice", or a person by hand.
+    resource: which one the agent is called for. in_cluster: whether Pacemaker calls, as node
+    "alice", or a person by hand.
     """
 
     def __init__(self, data: Path, capfd: pytest.CaptureFixture[str], *,
@@ -62,6 +62,7 @@ class Node:
         self.machine = FakeMachine()
         self.data = data
         self.parameters: Dict[str, str] = {}
+        self.resource = RESOURCE
         self.in_cluster = True
         self.names = tuple(names)
         self._capfd = capfd
@@ -123,7 +124,7 @@ class Node:
                     **parameters: str) -> Dict[str, str]:
         """Return what Pacemaker puts into the environment; interval, timeout: seconds."""
         found = {"OCF_ROOT": "/usr/lib/ocf", "OCF_RA_VERSION_MAJOR": "1", "HA_logfacility": "none",
-                 "OCF_RESOURCE_INSTANCE": RESOURCE, "OCF_RESKEY_data_dir": str(self.data)}
+                 "OCF_RESOURCE_INSTANCE": self.resource, "OCF_RESKEY_data_dir": str(self.data)}
         for name, value in {**self.parameters, **parameters}.items():
             found["OCF_RESKEY_" + name] = value
         if self.in_cluster:
@@ -195,7 +196,7 @@ class Node:
 
     def is_marked(self) -> bool:
         """Tell whether the record of an active group is there: guarded units could start."""
-        return self.machine.files.exists(active.path_of(RESOURCE))
+        return self.machine.files.exists(active.path_of(self.resource))
 
     def state(self) -> Dict[str, bytes]:
         """Return every file of the node that a refused start must leave as it was.
@@ -293,8 +294,3 @@ def prepare(monkeypatch: pytest.MonkeyPatch, node: Node) -> None:
     # This machine does not lose power between two tests, and a disk that is waited for costs more
     # than all the rest of them.
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-def names_in(text: str) -> List[str]:
-    """Return the services that a text names as its subject ("ical: ...", "optional service x")."""
-    return re.findall(r"\b(server|spooler|dagent|monitor|gateway|ical)\b", text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The deeper monitors of ocf:mailha:kopano, and whose fault it is that something does not answer."""
+"""The deeper monitors of ocf:mailha:kopano: whose fault it is that something does not answer."""
 
 from __future__ import annotations
 
