@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the demonstration's cluster loads: the example, with the laboratory's values."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Dict, List
+
+import pytest
+
+from failover import configuration
+from twonode.plan import BMC_PASSWORD, Plan
+
+PLAN = Plan("demo", "bookworm", "/image", ("alice", "bob"), {"kopano": 512, "mysql": 512}, 15.0)
+
+
+def primitives(text: str) -> Dict[str, str]:
+    """Return the definition of each primitive by its name."""
+    joined = text.replace("\\\n", " ")
+    return {line.split()[1]: line for line in joined.splitlines() if line.startswith("primitive ")}
+
+
+def intervals(definition: str) -> List[str]:
+    return re.findall(r"op monitor interval=(\w+)", definition)
+
+
+def test_it_is_the_example_but_for_values() -> None:
+    example = (configuration.EXAMPLE / "cluster.crm").read_text().splitlines()
+    lab = configuration.cluster(PLAN).splitlines()
+    assert len(example) == len(lab)
+    for old, new in zip(example, lab):
+        if old != new:
+            assert re.sub(r"[\w./-]*\d[\w./-]*|/dev/\S+|username=\w+|cipher=\d+", "", old) == \
+                re.sub(r"[\w./-]*\d[\w./-]*|/dev/\S+|username=\w+|cipher=\d+", "", new)
+
+
+def test_no_address_device_or_secret_of_elsewhere_is_left() -> None:
+    text = configuration.cluster(PLAN)
+    assert not re.search(r"192\.168|/dev/mapper|CHANGE-ME", text)
+    assert BMC_PASSWORD not in text
+
+
+def test_each_fence_device_has_the_controller_of_the_node_that_it_kills() -> None:
+    found = primitives(configuration.cluster(PLAN))
+    for node in PLAN.nodes:
+        device = found[f"fence_{node}"]
+        assert f" ip={PLAN.bmc_address(node)} " in device
+        assert f" pcmk_host_list={node} " in device
+        assert " cipher=3 " in device
+
+
+def test_a_fault_of_kopano_is_found_in_three_seconds() -> None:
+    found = primitives(configuration.cluster(PLAN))
+    assert intervals(found["kopano_services"]) == ["3s", "12s"]
+    assert "interval=12s timeout=60s OCF_CHECK_LEVEL=10" in found["kopano_services"]
+
+
+def test_no_resource_has_two_monitors_of_one_interval() -> None:
+    """Pacemaker tells operations apart by name and interval, and would keep only one."""
+    for name, definition in primitives(configuration.cluster(PLAN)).items():
+        assert len(set(intervals(definition))) == len(intervals(definition)), name
+
+
+def test_fence_devices_keep_their_pace() -> None:
+    assert intervals(primitives(configuration.cluster(PLAN))["fence_bob"]) == ["120s"]
+
+
+def test_resources_are_all_primitives_but_the_fence_devices() -> None:
+    assert configuration.resources(configuration.cluster(PLAN)) == [
+        "mysql_guard", "mysql_fs", "mysql_ip", "mysqld", "kopano_guard", "kopano_fs", "kopano_ip",
+        "kopano_services", "apache"]
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """A copy of the example that a test may change."""
+    copy = tmp_path / "example"
+    shutil.copytree(configuration.EXAMPLE, copy)
+    return copy
+
+
+@pytest.mark.parametrize("old, new, complaint", [
+    ("cipher=17", "cipher=3", "no longer says 'cipher=17'"),
+    ("ip=192.168.122.100 ", "ip=192.168.122.99 ", r"no longer says 'ip=192\.168\.122\.100'"),
+    ("lanplus=1", "lanplus=1 ip2=192.168.9.9", r"has 192\.168\.9\.9, which the laboratory"),
+])
+def test_an_example_that_has_changed_is_not_loaded_half_replaced(
+        example: Path, old: str, new: str, complaint: str) -> None:
+    path = example / "cluster.crm"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(configuration.ExampleChanged, match=complaint):
+        configuration.cluster(PLAN, example)
+
+
+def test_the_password_lies_in_a_file_for_root_alone(tmp_path: Path) -> None:
+    configuration.install("alice", tmp_path)
+    script = tmp_path / "etc/mailha/bmc-password"
+    assert script.stat().st_mode & 0o777 == 0o700
+    assert f"'{BMC_PASSWORD}'" in script.read_text()
+    mariadb = (tmp_path / "etc/mysql/mariadb.conf.d/99-cluster.cnf").read_text()
+    assert f"bind-address = {configuration.MYSQL_ADDRESS}\n" in mariadb
+    assert (tmp_path / "etc/systemd/system/mariadb.service.d/needs-mount.conf").exists()
