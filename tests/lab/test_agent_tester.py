@@ -11,7 +11,7 @@ import pytest
 
 from agent_node import AGENT, ALL, Node
 
-PARAMETERS = {
+PARAMETERS: Dict[str, Dict[str, str]] = {
     "zero": {},
     "all": {"services": ALL, "optional_services": "gateway, ical", "data_dir": "/var/lib/kopano",
             "require_mount": "true", "config_dir": "/etc/kopano", "binary_dir": "/usr/sbin",
@@ -25,7 +25,7 @@ def test_all_parameters_are_all_that_there_are(node: Node) -> None:
 
 @pytest.mark.parametrize("given", list(PARAMETERS))
 def test_ocf_tester_has_nothing_against_it(node: Node, given: str) -> None:
-    parameters: Dict[str, str] = PARAMETERS[given]
+    parameters = PARAMETERS[given]
     options = [word for name, value in parameters.items() for word in ("-o", f"{name}={value}")]
     command = shlex.join(["ocf-tester", "-n", "test", *options, AGENT])
     said = node.sh(f"{command} 2>&1", check=False, timeout=300)
