@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Read Kopano's configuration files as Kopano reads them.
 
-``key = value``, comments start with ``#``, ``!include FILE`` reads another file, and the last
-assignment wins (measured), so that a line appended to a shipped file has effect. A key that the
-running release does not know is an error; what the error leads to depends on the service.
+``key = value``, comments start with ``#`` in the first column, ``!include FILE`` reads another
+file, and the last assignment wins (measured), so that a line appended to a shipped file has effect.
+A line that is none of these is passed over without a word. A key that the running release does not know is an error; what the error leads to depends on the service.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ class Settings:
             self.errors.append(f"Unable to open config file {path}: {error.strerror}")
             return
         for line in text.splitlines():
-            line = line.strip()
-            if not line or line.startswith("#"):
+            # A "#" after blanks is part of a key to Kopano, one that it does not know.
+            if line.startswith("#"):
                 continue
+            line = line.strip()
             if line.startswith("!include "):
                 if depth < _INCLUDE_DEPTH:
                     yield from self._assignments(path.parent / line.split(None, 1)[1], depth + 1)
@@ -55,10 +56,9 @@ class Settings:
                     self.errors.append(f"Too many nested includes in {path}")
                 continue
             key, separator, value = line.partition("=")
+            # A line without "=" is silently passed over.
             if separator:
                 yield key.strip(), value.strip()
-            else:
-                self.errors.append(f'Unable to parse "{line}" in {path}')
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
