@@ -22,7 +22,7 @@ class Version:
 
     Versions compare by the numbers of the software itself, number by number (4.10 is newer than
     4.9); letters compare as Debian does, so that "11.0~beta" is older than "11.0". Versions that
-    differ only in epoch or packaging are equal; the text still tells them apart.
+    differ only in epoch, packaging or a ".0" at the end are equal; the text still tells them apart.
 
     Raises VersionUnreadable if there is not even one number at the beginning.
     """
@@ -67,17 +67,30 @@ class Version:
         return f"Version({self.text!r})"
 
 
+_DOT = (ord(".") + 256, 0)
+
+
+def _drop_zeros(pairs: list[tuple[tuple[int, ...], int]]) -> None:
+    """Drop ".0" from the end: what a package calls 8.7.25.0 calls itself 8.7.25."""
+    while len(pairs) > 1 and pairs[-1] == (_DOT, 0):
+        pairs.pop()
+
+
 def _key(software: str) -> tuple[tuple[tuple[int, ...], int], ...]:
     """Return what makes versions comparable: pairs of letters and number, as dpkg compares them.
 
     "~" sorts before the end, the end before letters, and letters before everything else.
     """
-    pairs = []
+    pairs: list[tuple[tuple[int, ...], int]] = []
     for letters, digits in re.findall(r"([^0-9]*)([0-9]*)", software):
         if not letters and not digits:
             break
         weights = [-1 if letter == "~" else ord(letter) if letter.isalpha() else ord(letter) + 256
                    for letter in letters]
-        pairs.append((tuple([*weights, 0]), int(digits or 0)))
-    # As many ends follow as the other one may still have parts: ".0" is newer than nothing.
+        pair = (tuple([*weights, 0]), int(digits or 0))
+        if pair[0] != _DOT:
+            _drop_zeros(pairs)
+        pairs.append(pair)
+    _drop_zeros(pairs)
+    # Where one version ends, the other one may go on: with "~" it is older, else newer.
     return tuple([*pairs, ((0,), 0)])
