@@ -43,16 +43,13 @@ def hold(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> None:
     unfit = _greet(call, machine, services)
     database_answers = False
     if unfit:
-        second_end = machine.clock.monotonic() + min(SECOND_THOUGHTS, call.left() / 2)
-        while True:
-            if any(service.name in BEHIND_DATABASE for service, _ in unfit):
-                database_answers = _ask_database(call, machine)
-            if machine.clock.monotonic() >= second_end:
-                break
+        if any(service.name in BEHIND_DATABASE for service, _ in unfit):
+            # Once in a monitor: each question leaves a line in the database's log.
+            database_answers = _ask_database(call, machine)
+        end = machine.clock.monotonic() + min(SECOND_THOUGHTS, call.left() / 2)
+        while unfit and machine.clock.monotonic() < end:
             machine.clock.sleep(PAUSE)
             unfit = _greet(call, machine, [service for service, _ in unfit])
-            if not unfit:
-                break
     if unfit:
         text = "; ".join(error.reason for _, error in unfit)
         if not any(group.required(service) for service, _ in unfit):
