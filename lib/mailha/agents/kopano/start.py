@@ -102,7 +102,7 @@ def _start(call: Call, machine: Machine, group: Group, found: dict[str, Configur
     except errors.MailhaError:
         # Nothing was started, so nothing may be able to start by itself.
         if not was_active:
-            active.remove(machine, call.resource)
+            _unmark(call, machine)
         raise
 
     def explain(service: Service) -> str:
@@ -117,6 +117,14 @@ def _start(call: Call, machine: Machine, group: Group, found: dict[str, Configur
         return words
 
     Start(machine, group, manager, deadline=deadline, log=call.log, explain=explain).run()
+
+
+def _unmark(call: Call, machine: Machine) -> None:
+    """Remove the mark of the active group; a failure of that is not the reason of ours."""
+    try:
+        active.remove(machine, call.resource)
+    except errors.MailhaError as error:
+        call.log.warning(f"{error}; until that is cured its units could be started by hand")
 
 
 def _known(machine: Machine, call: Call) -> dict[str, tuple[int, int]]:
