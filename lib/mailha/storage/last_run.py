@@ -105,6 +105,25 @@ def write(machine: Machine, directory: str, record: Record, timeout: float) -> N
                             remedy="see whether the data's disk is full or read-only")
 
 
+def remove(machine: Machine, directory: str, timeout: float) -> None:
+    """Remove the record from a data directory, if there is one. Raises as write() does."""
+    path = _path(directory)
+
+    def work() -> bytes:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            return os.fsencode(error.strerror or "unknown error")
+        return b""
+
+    complaint = patience.touch(machine, path, work, timeout)
+    if complaint:
+        raise errors.Failed(f"cannot remove '{path}': {os.fsdecode(complaint)}",
+                            remedy="see whether the data's disk is read-only")
+
+
 def parse(content: bytes, path: str) -> Record:
     """Parse a record; path: for the message.
 

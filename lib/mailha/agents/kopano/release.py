@@ -35,6 +35,7 @@ class Release:
         self._installed = installed
         self._directory = call.parameters["data_dir"]
         self._accepted = False
+        self._before: last_run.Record | None = None
 
     def check(self) -> None:
         """Return if this version may open the data.
@@ -51,6 +52,7 @@ class Release:
             self._call.log.warning(f"{self._directory} has no record of the version that last ran; "
                                    f"Kopano {self._installed} is taken for the right one")
             return
+        self._before = before
         if self._installed.older(before.version):
             raise errors.NotAllowedHere(
                 f"Kopano {self._installed} on this node is older than {before.version}, which ran "
@@ -79,6 +81,20 @@ class Release:
         last_run.write(self._machine, self._directory, record, self._share())
         if self._accepted:
             acceptance.consume(self._machine, self._call.resource)
+
+    def retract(self) -> None:
+        """Put the record back as it was: the server has refused the data.
+
+        Or else the older version that was tried would keep the newer one from its own data. A
+        failure of it is only logged.
+        """
+        try:
+            if self._before is None:
+                last_run.remove(self._machine, self._directory, self._share())
+            else:
+                last_run.write(self._machine, self._directory, self._before, self._share())
+        except errors.MailhaError as error:
+            self._call.log.warning(str(error))
 
     def _share(self) -> float:
         return max(1.0, min(LONGEST, self._call.left() * SHARE))

@@ -111,6 +111,7 @@ def _start(call: Call, machine: Machine, group: Group, found: dict[str, Configur
         words = last_words.last_words(machine, service, since=begin, log_file=path, output=output)
         if last_words.newer_data(words):
             # Its exit code is 0 when it runs in the background, so only its log tells.
+            version.retract()
             raise errors.NotAllowedHere(
                 f"{service.name} refuses data of a newer version: {words}",
                 remedy="update Kopano on this node to the version of the other one")
