@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, List
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -90,12 +90,43 @@ def test_in_a_cluster_the_log_goes_to_the_systems_log_too(
     assert capfd.readouterr().err == "WARNING: one two\n"
 
 
+def records(journal: socket.socket) -> List[str]:
+    """Return the texts that the system's log was sent, without head."""
+    found = []
+    try:
+        while True:
+            found.append(journal.recv(4096).decode().partition("]: ")[2])
+    except BlockingIOError:
+        return found
+
+
+def test_a_reason_that_pacemaker_will_cut_goes_to_the_systems_log_in_full(
+        journal: socket.socket, capfd: pytest.CaptureFixture[str]) -> None:
+    Output("trial", CLUSTER).reason("x" * 127)
+    assert records(journal) == []
+    Output("trial", CLUSTER).reason("x" * 128)
+    assert records(journal) == ["ERROR: " + "x" * 128]
+    assert capfd.readouterr().err.count("ERROR") == 0
+
+
+def test_a_trace_bothers_nobody_but_those_who_look_for_it(
+        journal: socket.socket, capfd: pytest.CaptureFixture[str]) -> None:
+    log = Output("trial", CLUSTER)
+    log.trace("line 1")
+    log.debug("not even there")
+    assert records(journal) == ["DEBUG: line 1"] and capfd.readouterr().err == ""
+    Output("trial", {**CLUSTER, "HA_debug": "1"}).trace("line 2")
+    assert records(journal) == ["DEBUG: line 2"]
+    assert capfd.readouterr().err == "DEBUG: line 2\n"
+
+
 @pytest.mark.parametrize("environment", [{}, {**CLUSTER, "HA_logfacility": "none"}])
 def test_by_hand_or_where_it_is_not_wanted_nothing_goes_to_the_systems_log(
         journal: socket.socket, environment: dict[str, str]) -> None:
     Output("trial", environment).warning("x")
-    with pytest.raises(BlockingIOError):
-        journal.recv(4096)
+    Output("trial", environment).trace("x")
+    Output("trial", environment).reason("x" * 200)
+    assert records(journal) == []
 
 
 def test_a_system_log_that_is_stuck_or_gone_holds_nobody_up(

@@ -135,8 +135,8 @@ fencing device, does not stop mail that is running; it only prevents the next st
 Manual changeover: without STONITH no node can know that the other one is down, so only a person can
 say so. Name the one node that may run the group in manual_node, in every guard of the cluster. The
 group then never starts anywhere else by itself. To change over, make certain that the named node is
-switched off or that the group is stopped on it, and then change the name. It is not used while
-STONITH works.
+switched off or that the group is stopped on it, then change the name and clean up the failures. It
+is not used while STONITH works.
 """,
     parameters=(
         Parameter(
@@ -145,8 +145,9 @@ STONITH works.
             long="""
 Changeover by hand: the name of the one node that may start the group although STONITH does not
 protect it. Without it, no node may. Has no effect while STONITH is switched on and covers all other
-nodes. To change over, make certain that the named node is off, then set the other name; resources
-that run are not touched by the change itself.
+nodes. To change over, make certain that the named node is off, or the group stopped on it, then set
+the other name. What runs is not touched by the change itself, except by Pacemaker 2.0, which
+restarts a resource at any change.
 """),
     ),
     actions=(

@@ -72,6 +72,6 @@ def trace(error: BaseException, log: Output) -> None:
         import traceback
         for line in "".join(traceback.format_exception(type(error), error,
                                                        error.__traceback__)).splitlines():
-            log.debug(line)
+            log.trace(line)
     except Exception as second:
-        log.debug(f"no traceback: {type(second).__name__}")
+        log.trace(f"no traceback: {type(second).__name__}")

@@ -24,6 +24,10 @@ MARK = "ocf-exit-reason:"
 LONGEST = 1000
 """Characters of a line; a longer one is of no use in crm_mon and bloats the status of the CIB."""
 
+KEPT_BY_PACEMAKER = 127
+"""Characters of a reason that crm_mon shows (EXIT_REASON_MAX_LEN of lib/services, seen in 2.0, 2.1
+and 3.0). It logs little more, so that of a longer one the remedy would be lost."""
+
 SYSTEM_LOG = "/dev/log"
 
 _FACILITIES = {"user": 1, "daemon": 3, "local0": 16, "local1": 17, "local2": 18, "local3": 19,
@@ -41,7 +45,6 @@ class Output:
         resource = environment.get("OCF_RESOURCE_INSTANCE", "")
         self._tag = f"{agent}({resource})" if resource else agent
         self._debugging = environment.get("HA_debug", "0") not in ("", "0")
-        # Outside a cluster stderr is an administrator's terminal and enough.
         self._in_cluster = bool(environment.get("OCF_RESKEY_CRM_meta_on_node"))
         self._facility = _FACILITIES.get(environment.get("HA_logfacility", "daemon"), 0)
         mark = environment.get("OCF_EXIT_REASON_PREFIX", MARK)
@@ -60,26 +63,37 @@ class Output:
         self._log("INFO", text)
 
     def debug(self, text: str) -> None:
-        """Log a detail: to the system's log, and to stderr if HA_debug asks for it."""
-        self._log("DEBUG", text)
+        """Log a detail, if HA_debug asks for it."""
+        if self._debugging:
+            self._log("DEBUG", text)
+
+    def trace(self, text: str) -> None:
+        """Log a line for those who will look for a defect, without bothering anybody else."""
+        if self._debugging:
+            self._log("DEBUG", text)
+        else:
+            self._to_system_log("DEBUG", self._one_line(text))
 
     def reason(self, text: str) -> None:
         """Print the reason of a failure. To be called once, last."""
-        _write(f"{self._mark}{self._one_line(text)}\n")
+        line = self._one_line(text)
+        if len(line) > KEPT_BY_PACEMAKER:
+            self._to_system_log("ERROR", line)
+        _write(f"{self._mark}{line}\n")
 
     def _log(self, level: str, text: str) -> None:
         line = self._one_line(text)
-        if level != "DEBUG" or self._debugging:
-            _write(f"{level}: {line}\n")
-        if self._in_cluster and self._facility:
-            self._to_system_log(level, line)
+        _write(f"{level}: {line}\n")
+        self._to_system_log(level, line)
 
     def _to_system_log(self, level: str, line: str) -> None:
         """Send a line to the system's log, unless that has no room for it.
 
         Not by syslog(3): it waits for room, and a journald that is stopped would then keep a stop
-        from ending.
+        from ending. Outside a cluster stderr is an administrator's terminal and enough.
         """
+        if not self._in_cluster or not self._facility:
+            return
         import _socket
         priority = self._facility * 8 + _PRIORITIES[level]
         stamp = time.strftime("%b %e %H:%M:%S")
