@@ -79,7 +79,7 @@ def test_manual_changeover_from_the_first_refusal_to_the_other_node(lab: Lab) ->
     assert places(lab) == []
     for refusal in refusals(lab):
         assert "ot installed: STONITH is off" in refusal
-    # Pacemaker keeps 127 characters of a reason; what to do stands in the log.
+    # Pacemaker keeps 128 characters of a reason; what to do stands in the log.
     assert logged(lab, "STONITH is off.*name the one node that may run it in manual_node")
 
     # A name, and a cleanup as the meta-data tell: it starts there and nowhere else.

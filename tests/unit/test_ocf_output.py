@@ -102,10 +102,10 @@ def records(journal: socket.socket) -> List[str]:
 
 def test_a_reason_that_pacemaker_will_cut_goes_to_the_systems_log_in_full(
         journal: socket.socket, capfd: pytest.CaptureFixture[str]) -> None:
-    Output("trial", CLUSTER).reason("x" * 127)
-    assert records(journal) == []
     Output("trial", CLUSTER).reason("x" * 128)
-    assert records(journal) == ["ERROR: " + "x" * 128]
+    assert records(journal) == []
+    Output("trial", CLUSTER).reason("x" * 129)
+    assert records(journal) == ["ERROR: " + "x" * 129]
     assert capfd.readouterr().err.count("ERROR") == 0
 
 

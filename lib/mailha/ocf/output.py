@@ -24,7 +24,7 @@ MARK = "ocf-exit-reason:"
 LONGEST = 1000
 """Characters of a line; a longer one is of no use in crm_mon and bloats the status of the CIB."""
 
-KEPT_BY_PACEMAKER = 127
+KEPT_BY_PACEMAKER = 128
 """Characters of a reason that crm_mon shows (EXIT_REASON_MAX_LEN of lib/services, seen in 2.0, 2.1
 and 3.0). It logs little more, so that of a longer one the remedy would be lost."""
 
