@@ -339,3 +339,26 @@ def test_the_floating_address_may_be_the_only_one(node: Node) -> None:
         " 127.0.0.1:236", ""))
     node.started()
     assert (ADDRESS, 236) in node.machine.sockets.connected
+
+
+def test_a_server_that_dies_while_the_others_come_up_is_noticed(node: Node) -> None:
+    for name in ("gateway", "ical"):
+        its = unit(node.machine, name).program
+        assert its is not None
+        its.listen_after = 20.0
+    its = unit(node.machine, "server").program
+    assert its is not None
+    its.exit_after = 10.0
+    answer = node.start()
+    assert answer.code == 1 and "server ended right after its start" in answer.reason
+    assert node.stop().code == 0 and node.alive() == []
+
+
+def test_an_order_that_systemd_has_not_begun_is_taken_back(node: Node) -> None:
+    """Or the unit would come up behind the cluster's back when its queue moves on."""
+    unit(node.machine, "monitor").queued = True
+    answer = node.start(timeout=60)
+    assert answer.code == 1
+    assert "monitor" in answer.reason and "systemctl list-jobs" in answer.reason
+    assert unit(node.machine, "monitor").job == ""
+    assert node.stop().code == 0 and node.alive() == []
