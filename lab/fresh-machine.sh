@@ -119,7 +119,7 @@ fetch() {
     [ -z "$missing" ] || fetch_missing $missing
 }
 
-# Installs in a function of its own, for the sake of one way to its end.
+# Installs what fetch found missing; everything of ours is gone at the end, whatever the end is.
 fetch_missing() {
     [ "$(id -u)" -eq 0 ] || {
         say "packages are missing; install them with: apt-get install --no-install-recommends $*"

@@ -14,8 +14,9 @@ from runner.tally import FAILED, Outcome, Tally
 def main() -> int:
     """Run, add up, and return the exit code."""
     tally = Tally()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    # SIGINT as well: a shell in the background starts us with that one ignored, and jobs inherit it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         for name in sys.argv[1:]:
             tally.say(f"{name}:")

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import IO, Dict, List, Mapping, Sequence
+from typing import IO, Dict, List, Mapping, Sequence, Tuple
 
 from runner.reporting import DESCRIPTOR
 from runner.tally import FAILED, PASSED, Outcome, Tally
@@ -45,10 +45,10 @@ def pytest(tally: Tally, target: str, *, label: str, tell: bool,
     argv = [sys.executable, "-m", "pytest", "-p", "runner.reporting", "-p", "no:cacheprovider",
             "-q", target]
     with tempfile.TemporaryFile() as output:
-        process = _start(argv, output, {**environment, DESCRIPTOR: str(writer)}, (writer,))
+        started = _start(argv, output, {**environment, DESCRIPTOR: str(writer)}, (writer,))
         os.close(writer)
         under_way = _listen(tally, reader, label, tell)
-        code = _end(process)
+        code = _end(*started)
         output.seek(0)
         said = output.read().decode(errors="replace")
     if under_way:
@@ -63,7 +63,7 @@ def program(tally: Tally, name: str, argv: Sequence[str]) -> None:
     """Run a checker that is passed when it ends with 0."""
     started = time.monotonic()
     with tempfile.TemporaryFile() as output:
-        code = _end(_start(argv, output, {}, ()))
+        code = _end(*_start(argv, output, {}, ()))
         output.seek(0)
         said = output.read().decode(errors="replace")
     tally.add(Outcome(name, FAILED if code else PASSED, time.monotonic() - started, said,
@@ -73,18 +73,16 @@ def program(tally: Tally, name: str, argv: Sequence[str]) -> None:
 def interrupt() -> None:
     """Tell the jobs that run to end; each takes down what it has up. No other one starts."""
     stopping.set()
-    for process in list(_running):
-        process.send_signal(signal.SIGINT)
-    for process in list(_running):
-        try:
-            process.wait(END_LIMIT)
-        except subprocess.TimeoutExpired:
-            process.kill()
+    enders = [threading.Thread(target=_make_end, args=(process,)) for process in list(_running)]
+    for ender in enders:
+        ender.start()
+    for ender in enders:
+        ender.join()
 
 
 def _start(argv: Sequence[str], output: IO[bytes], environment: Mapping[str, str],
-           keep: Sequence[int]) -> "subprocess.Popen[bytes]":
-    """Start a job in the checkout, with nothing to read."""
+           keep: Sequence[int]) -> Tuple["subprocess.Popen[bytes]", threading.Timer]:
+    """Start a job in the checkout, with nothing to read; return it, and what ends it in time."""
     path = os.pathsep.join(str(CHECKOUT / folder) for folder in ("lib", "lab", "tests"))
     process = subprocess.Popen(
         argv, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
@@ -92,22 +90,28 @@ def _start(argv: Sequence[str], output: IO[bytes], environment: Mapping[str, str
              "HYPOTHESIS_STORAGE_DIRECTORY": "/dev/null/hypothesis", **environment},
         pass_fds=keep, start_new_session=True)
     _running.append(process)
-    return process
+    limit = threading.Timer(TIME_LIMIT, _make_end, (process,))
+    limit.daemon = True
+    limit.start()
+    return process, limit
 
 
-def _end(process: "subprocess.Popen[bytes]") -> int:
-    """Wait for the end of a job, and make it end at the limit; return its exit code."""
+def _end(process: "subprocess.Popen[bytes]", limit: threading.Timer) -> int:
+    """Wait for the end of a job and return its exit code."""
     try:
-        return process.wait(TIME_LIMIT)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        try:
-            return process.wait(END_LIMIT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+        return process.wait()
     finally:
+        limit.cancel()
         _running.remove(process)
+
+
+def _make_end(process: "subprocess.Popen[bytes]") -> None:
+    """End a job: with a chance to take down what it has up, or else without."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(END_LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _listen(tally: Tally, reader: int, label: str, tell: bool) -> str:

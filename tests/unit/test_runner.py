@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""tests/run's runner: nothing that did not run to a good end is counted as passed."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Dict
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from runner import jobs, parts  # noqa: E402
+from runner.tally import FAILED, PASSED, SKIPPED, Outcome, Tally  # noqa: E402
+
+EVERY_KIND = """
+import pytest
+
+def test_good(): pass
+def test_bad(): assert 1 == 2, "one is not two"
+def test_skipped(): pytest.skip("no reason")
+@pytest.mark.xfail(strict=False)
+def test_expected_to_fail(): assert False
+@pytest.fixture
+def broken(): raise ValueError("broken fixture")
+def test_with_a_broken_fixture(broken): pass
+@pytest.fixture
+def breaking():
+    yield
+    raise ValueError("broken end")
+def test_that_ends_badly(breaking): pass
+"""
+
+
+@pytest.fixture
+def tally() -> Tally:
+    return Tally(io.StringIO())
+
+
+def results(tally: Tally) -> Dict[str, str]:
+    return {outcome.name.rpartition("::")[2]: outcome.result for outcome in tally.outcomes}
+
+
+def run(tally: Tally, directory: Path, text: str) -> None:
+    """Run the text as a file of tests."""
+    path = directory / "test_it.py"
+    path.write_text(text)
+    jobs.pytest(tally, str(path), label="", tell=False)
+
+
+def test_only_a_test_that_ran_and_found_nothing_is_passed(tally: Tally, tmp_path: Path) -> None:
+    run(tally, tmp_path, EVERY_KIND)
+    assert results(tally) == {
+        "test_good": PASSED, "test_bad": FAILED, "test_skipped": SKIPPED,
+        "test_expected_to_fail": SKIPPED, "test_with_a_broken_fixture": FAILED,
+        "test_that_ends_badly": FAILED}
+    assert not tally.conclude()
+    said = tally._output.getvalue()  # type: ignore[attr-defined]
+    assert said.splitlines()[-1] == "1 passed, 5 failed"
+    assert "test_bad: AssertionError: one is not two" in said
+    assert "test_skipped: Skipped: no reason" in said
+    assert "test_that_ends_badly: ValueError: broken end" in said
+
+
+def test_a_file_that_cannot_be_collected_is_a_failure(tally: Tally, tmp_path: Path) -> None:
+    run(tally, tmp_path, "import a_module_that_is_not_there\ndef test_one(): pass\n")
+    assert [outcome.result for outcome in tally.outcomes][:1] == [FAILED]
+    assert "a_module_that_is_not_there" in tally.outcomes[0].text
+
+
+def test_a_file_that_skips_itself_is_a_failure(tally: Tally, tmp_path: Path) -> None:
+    run(tally, tmp_path, "import pytest\npytest.skip('not today', allow_module_level=True)\n")
+    assert tally.outcomes and not any(outcome.passed for outcome in tally.outcomes)
+
+
+def test_a_test_in_which_pytest_dies_is_named(tally: Tally, tmp_path: Path) -> None:
+    run(tally, tmp_path, "import os\ndef test_a(): pass\ndef test_dies(): os._exit(3)\n")
+    assert results(tally) == {"test_a": PASSED, "test_dies": FAILED}
+    assert "with code 3" in tally.outcomes[-1].why
+
+
+def test_a_file_without_tests_is_a_failure(tally: Tally, tmp_path: Path) -> None:
+    run(tally, tmp_path, "")
+    assert [outcome.why for outcome in tally.outcomes] == ["no test in it"]
+
+
+def test_a_checker_that_complains_is_a_failure(tally: Tally) -> None:
+    jobs.program(tally, "good", [sys.executable, "-c", "pass"])
+    jobs.program(tally, "bad", [sys.executable, "-c", "print('line 7'); raise SystemExit(1)"])
+    assert results(tally) == {"good": PASSED, "bad": FAILED}
+    assert "line 7" in tally.outcomes[1].text
+
+
+def test_a_job_that_cannot_be_run_is_a_failure(tally: Tally) -> None:
+    def broken() -> None:
+        raise OSError("no memory")
+
+    done = []
+    parts._at_a_time(2, tally, [broken, lambda: done.append(1)])
+    assert [outcome.why for outcome in tally.outcomes] == ["no memory"]
+    assert done == [1]
+
+
+def test_a_run_without_any_test_is_not_passed(tally: Tally) -> None:
+    assert not tally.conclude()
+
+
+def test_a_run_in_which_all_passed_is(tally: Tally) -> None:
+    tally.add(Outcome("one", PASSED, 0.1), tell=False)
+    assert tally.conclude()
+    assert tally._output.getvalue() == "1 passed, 0 failed\n"  # type: ignore[attr-defined]
+
+
+def test_a_job_that_hangs_is_ended_and_named(
+        tally: Tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "TIME_LIMIT", 3.0)
+    run(tally, tmp_path, "import time\ndef test_hangs(): time.sleep(1000)\n")
+    assert [(outcome.name.rpartition("::")[2], outcome.result) for outcome in tally.outcomes] == [
+        ("test_hangs", FAILED)]
