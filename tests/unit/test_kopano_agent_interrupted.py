@@ -2,8 +2,8 @@
 """ocf:mailha:kopano is killed at any moment, and the next action puts everything right.
 
 At a timeout Pacemaker kills the agent with SIGKILL, wherever it is, and calls stop. Here it dies
-before the first thing that it asks of the machine, before the second, and so on to the last:
-between two of them it changes nothing, so these are all the moments that there are.
+before the first thing that it does to the machine, before the second, and so on to the last:
+between two of them it only looks, so these are all the moments that there are.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ from mailha.storage.version import Version
 
 NAMES = ("server", "spooler", "gateway")
 PARTS = ("clock", "files", "processes", "cgroups", "systemd", "sockets", "children")
+LOOKS = frozenset((
+    "monotonic", "wall", "boot_id", "exists", "modified", "names", "read", "all", "find",
+    "find_each", "is_same", "age", "populated", "processes", "running", "units", "properties",
+    "job_state", "state", "listeners", "unix_listeners", "owned_inodes", "local_addresses"))
+"""What changes nothing. Whatever is not named here is a step."""
 
 
 class Killed(BaseException):
@@ -51,7 +56,7 @@ class _Part:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._part, name)
-        if not callable(value):
+        if not callable(value) or name in LOOKS and self._owner.steps > 0:
             return value
 
         def stepping(*arguments: Any, **named: Any) -> Any:
@@ -137,7 +142,7 @@ def deaths(nodes: Callable[[], Node], before: str, action: str) -> Iterator[Node
         if found not in seen:
             seen.add(found)
             yield node
-    assert steps > 100 and len(seen) > 5
+    assert steps > 15 and len(seen) > 5
 
 
 def tells_the_truth(node: Node) -> None:
