@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, Callable
 
@@ -10,12 +11,21 @@ import pytest
 from kopano_node import Node, prepare
 
 
+@pytest.fixture(scope="session")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory for all nodes with Kopano; one for each test would cost a second."""
+    return tmp_path_factory.mktemp("kopano")
+
+
 @pytest.fixture
-def make_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def make_node(disk: Path, monkeypatch: pytest.MonkeyPatch,
               capfd: pytest.CaptureFixture[str]) -> Callable[..., Node]:
-    """Return a function that makes a node with Kopano (see kopano_node.Node), one a test."""
+    """Return a function that makes a node with Kopano (see kopano_node.Node), one after another."""
     def make(**more: Any) -> Node:
-        made = Node(tmp_path, capfd, **more)
+        shutil.rmtree(disk)
+        data = disk / "lib" / "kopano"
+        data.mkdir(parents=True)
+        made = Node(data, capfd, **more)
         prepare(monkeypatch, made)
         return made
     return make

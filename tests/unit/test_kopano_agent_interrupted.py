@@ -105,8 +105,6 @@ def nodes(make_node: Callable[..., Node]) -> Callable[..., Node]:
         node = make_node(names=NAMES)
         node.parameters["manager"] = manager
         node.in_cluster = False         # what the cluster says is asked before all else
-        for path in node.data.iterdir():
-            path.unlink()
         for name in NAMES:
             program = node.machine.children.programs[f"/usr/sbin/kopano-{name}"]
             program.listen_after, program.term_takes = 0.2, 0.3
