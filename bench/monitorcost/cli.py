@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line of bench/monitor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn, Optional, Sequence
+
+from kopano.provision import ProvisionFailed
+from twonode import aptsources, boot, image, launcher, preflight
+from twonode.lab import LabError
+
+from monitorcost import cluster, contestants, figures, node, report, rounds
+from monitorcost.layer import LayerFailed
+
+FEWEST_ROUNDS = 3
+USUAL_ROUNDS = 25
+
+KNOWN_ERRORS = (node.BenchFailed, LayerFailed, LabError, image.ImageFailed, aptsources.NoSources,
+                boot.BootFailed, launcher.StillThere, ProvisionFailed, subprocess.SubprocessError,
+                OSError)
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Ended(BaseException):
+    """A signal asks us to end. Not an Exception, so that nothing but the tear-down minds it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"ended by {signal.Signals(number).name}")
+        self.code = 128 + number
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="monitor", description="Measure what one monitor of the whole Kopano group costs, "
+        "beside the ways that it replaces.")
+    top.add_argument("--rounds", type=_rounds, default=USUAL_ROUNDS, metavar="N",
+                     help=f"how often each is measured (default {USUAL_ROUNDS})")
+    top.add_argument("--json", type=Path, metavar="FILE", help="write all raw figures there")
+    return top
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Measure, print, and return the exit code: 0 target met, 1 not met, 2 not measured."""
+    options = parser().parse_args(argv)
+    findings = preflight.check()
+    if findings:
+        print("this machine cannot run a lab:\n  " + "\n  ".join(findings), file=sys.stderr)
+        return 2
+    for number in ENDING_SIGNALS:
+        signal.signal(number, _end)
+    try:
+        return _run(options)
+    except Ended as ended:
+        print(f"bench/monitor: {ended}", file=sys.stderr)
+        return ended.code
+    except KNOWN_ERRORS as error:
+        print(f"bench/monitor: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    with node.running(_say) as lab:
+        cluster.configure(lab)
+        machine = node.describe(lab)
+        before = os.getloadavg()[0]
+        with node.meter(lab) as meter:
+            results = rounds.run(lab, meter, contestants.ALL, options.rounds, _say)
+        load = [before, os.getloadavg()[0]]
+        _ignore_signals()       # from here on there is only tidying up to be interrupted
+    bare = results[contestants.BARE.name]
+    judged, compared = ([figures.judge(results[each.name], bare) for each in some]
+                        for some in (contestants.PROMISED, contestants.COMPARED))
+    if options.json:
+        options.json.write_text(report.as_json(list(results.values()), judged, machine, load))
+    print("\n".join([
+        *machine, f"{options.rounds} rounds, load {load[0]:.1f} before and {load[1]:.1f} after", "",
+        report.table(list(results.values()), bare), "", *report.verdicts(judged, compared)]))
+    return 0 if all(verdict.met for verdict in judged) else 1
+
+
+def _rounds(text: str) -> int:
+    number = int(text)
+    if number < FEWEST_ROUNDS:
+        raise argparse.ArgumentTypeError(f"{number} is too few, at least {FEWEST_ROUNDS}")
+    return number
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    """End, once: whatever else comes while the lab is being taken down must not stop that."""
+    _ignore_signals()
+    raise Ended(number)
+
+
+def _ignore_signals() -> None:
+    for number in ENDING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The packages of the peers that the lab's image lacks: installed once, and kept beside the image.
+
+The image of the lab stays as it is. What the packages add to it lies in a directory of its own,
+which is copied onto the disk of the node that is measured; a node's disk is the upper layer of an
+overlay over the image, so that the node finds both as one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable, Iterator, List
+
+from twonode import aptsources, image
+from twonode.plan import DATA
+from twonode.sandbox import Sandbox
+
+PACKAGES = ("nginx-light", "postfix", "postgresql", "curl")
+"""What `ocf:heartbeat` agents of the comparison watch, and curl, with which they ask."""
+
+# No service may start while it is installed (policy-rc.d), and none may start with the node: the
+# bench starts what it measures. Postfix is told its answers, because there is nobody to ask. nginx
+# leaves port 80 to Apache. PostgreSQL does without TLS, whose key it could not read: directories of
+# a node's disk that are also in the image get the image's owner and mode.
+INSTALL = r"""
+export DEBIAN_FRONTEND=noninteractive
+printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+chmod 0755 /usr/sbin/policy-rc.d
+debconf-set-selections <<'ANSWERS'
+postfix postfix/main_mailer_type select Local only
+postfix postfix/mailname string alice.example.com
+ANSWERS
+dpkg --force-unsafe-io {excludes} --install --recursive /var/cache/bench
+systemctl --quiet disable nginx.service postfix.service postgresql.service
+sed -i 's/listen \(.*\)80 default_server/listen \18081 default_server/' \
+    /etc/nginx/sites-available/default
+printf 'ssl = off\n' > /etc/postgresql/15/main/conf.d/bench.conf
+rm -f /etc/rc?.d/S* /usr/sbin/policy-rc.d
+rm -rf /var/cache/bench
+"""
+
+LIMIT = 900.0
+"""Seconds that fetching or installing may take; here both together take half a minute."""
+
+
+class LayerFailed(Exception):
+    """The packages could not be had; the text says what apt or dpkg said last."""
+
+
+def place(suite: str) -> Path:
+    """Return where the layer over the image of `suite` lies, or will lie once it is built."""
+    recipe = "\0".join([*PACKAGES, *image.LEFT_OUT, INSTALL])
+    mark = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    return image.CACHE / f"bench-{image.place(suite).name}-{mark}"
+
+
+def ensure(suite: str, progress: Callable[[str], None]) -> Path:
+    """Return the layer's directory; build it first if there is none.
+
+    progress: called with a line of text for each step.
+    Raises LayerFailed, image.ImageFailed, and aptsources.NoSources.
+    """
+    base = image.ensure(suite, progress)
+    target = place(suite)
+    if target.is_dir():
+        return target
+    with _only_builder():
+        if not target.is_dir():
+            _remove_old(suite)
+            progress(f"adding to the lab's image, once: {' '.join(PACKAGES)}")
+            _build(suite, base, target, progress)
+    return target
+
+
+@contextmanager
+def _only_builder() -> Iterator[None]:
+    """Let one process at a time build a layer."""
+    with open(image.CACHE / ".bench.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_old(suite: str) -> None:
+    """Remove layers over earlier images, and what killed builds left."""
+    for old in [*image.CACHE.glob(f"bench-{suite}-*"), *image.CACHE.glob(".bench-building-*"),
+                *DATA.glob(".bench-building-*")]:
+        shutil.rmtree(old)
+
+
+def _build(suite: str, base: Path, target: Path, progress: Callable[[str], None]) -> None:
+    """Build the layer where a sandbox can stand on it, then bring it to its place in one step."""
+    DATA.mkdir(parents=True, exist_ok=True)
+    arrived = target.with_name(f".bench-building-{target.name}")
+    with tempfile.TemporaryDirectory(prefix=".bench-building-", dir=DATA) as directory:
+        disk = Path(directory) / "disk"
+        _fetch(suite, base, Path(directory) / "apt", disk / "var/cache/bench")
+        progress("installing")
+        excludes = " ".join(f"--path-exclude='{pattern}'" for pattern in image.LEFT_OUT)
+        with Sandbox(base, disk=disk, suite=False) as sandbox:
+            said = sandbox.run(["/bin/sh", "-eu"], input=INSTALL.replace("{excludes}", excludes),
+                               timeout=LIMIT)
+        if said.returncode != 0:
+            raise LayerFailed(f"installing {' '.join(PACKAGES)} failed: "
+                              f"{_last(said.stdout + said.stderr)}")
+        try:
+            # The layer may hold whiteouts and extended attributes of the overlay.
+            _run(["cp", "-a", str(disk), str(arrived)])
+            os.rename(arrived, target)
+        finally:
+            shutil.rmtree(arrived, ignore_errors=True)
+
+
+def _fetch(suite: str, base: Path, apt: Path, packages: Path) -> None:
+    """Fetch the packages and all that the image lacks for them into the directory `packages`.
+
+    apt: scratch space. The host's own lists, packages and settings are neither used nor changed,
+    except for where it fetches from.
+    """
+    for directory in (packages / "partial", apt / "lists/partial", apt / "sources", apt / "empty"):
+        directory.mkdir(parents=True)
+    (apt / "sources/bench.sources").write_text(aptsources.render(aptsources.derive(
+        aptsources.read_host(), host=aptsources.host_codename(), suite=suite)))
+    settings = apt / "apt.conf"
+    settings.touch(mode=0o600)          # a proxy's password may stand in there
+    settings.write_text(aptsources.host_options() + "".join(
+        f'{key} "{value}";\n' for key, value in {
+            "Dir::Etc::main": "/dev/null",
+            "Dir::Etc::parts": apt / "empty",
+            "Dir::Etc::preferences": "/dev/null",
+            "Dir::Etc::preferencesparts": apt / "empty",
+            "Dir::Etc::sourcelist": "/dev/null",
+            "Dir::Etc::sourceparts": apt / "sources",
+            "Dir::State": apt,
+            "Dir::State::lists": apt / "lists",
+            "Dir::State::status": base / "var/lib/dpkg/status",
+            "Dir::Cache": apt,
+            "Dir::Cache::archives": packages,
+            "APT::Sandbox::User": "root",
+        }.items()))
+    environment = {**os.environ, "APT_CONFIG": str(settings), "LC_ALL": "C"}
+    _run(["apt-get", "--quiet=2", "update"], environment)
+    _run(["apt-get", "--quiet=2", "--yes", "--download-only", "install", *PACKAGES], environment)
+
+
+def _run(argv: List[str], environment: "dict[str, str] | None" = None) -> None:
+    """Run a command of the host. Raises LayerFailed."""
+    done = subprocess.run(argv, env=environment, timeout=LIMIT, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          encoding="utf-8", errors="replace")
+    if done.returncode != 0:
+        raise LayerFailed(f"{' '.join(argv)} ended with {done.returncode}: {_last(done.stdout)}")
+
+
+def _last(text: str) -> str:
+    """Return the last lines of a command's output as one."""
+    return " | ".join(text.strip().splitlines()[-5:])
