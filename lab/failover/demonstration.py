@@ -175,9 +175,6 @@ def _run(name: str, keep: bool) -> int:
         finished = True
     except KNOWN_ERRORS as error:
         print(f"FAILED: {error}", flush=True)
-    except KeyboardInterrupt:
-        print("\ninterrupted", flush=True)
-        return 128 + signal.SIGINT
     except BrokenPipeError:
         # Whoever read what we print has gone away; Python would say so once more at our end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -190,9 +187,11 @@ def _run(name: str, keep: bool) -> int:
 def _end_by_exception() -> None:
     """Let a signal to end, or a closed terminal, go the way of every other end."""
     def end(number: int, frame: object) -> None:
+        print("\ninterrupted", flush=True)
         sys.exit(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell starts what is to run in the background with that one ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
 
 

@@ -14,7 +14,8 @@ from runner.tally import FAILED, Outcome, Tally
 def main() -> int:
     """Run, add up, and return the exit code."""
     tally = Tally()
-    # SIGINT as well: a shell in the background starts us with that one ignored, and jobs inherit it.
+    # SIGINT as well: a shell starts what is to run in the background with that one ignored, and
+    # the jobs would inherit it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
