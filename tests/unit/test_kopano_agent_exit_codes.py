@@ -16,6 +16,7 @@ from kopano_machine import ADDRESS, NAMES, RESOURCE, program, unit
 from kopano_node import LMTP, Node
 from mailha import errors
 from mailha.services import active
+from mailha.system.children import ChildFailed
 
 Spoil = Callable[[Node], None]
 
@@ -397,6 +398,24 @@ def test_a_check_for_which_the_kernel_has_no_memory(node: Node) -> None:
     for answer in (node.monitor(), node.probe()):
         assert answer.code == 1 and "Cannot allocate memory" in answer.reason
     stops(node)
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_a_start_for_which_the_kernel_has_no_process(node: Node, asked_before: bool) -> None:
+    """That passes, so it must not ban the node."""
+    if asked_before:
+        stops(node.started())
+        node.machine.systemd.calls.clear()
+    node.machine.children.run = no_process  # type: ignore[method-assign]
+    node.machine.children.bounded = no_process  # type: ignore[method-assign]
+    assert node.probe().code == 7
+    refused(node, 1, "Cannot allocate memory")
+    stops(node)
+
+
+def no_process(*arguments: Any, **named: Any) -> Any:
+    raise ChildFailed("cannot make a child: Cannot allocate memory", command=["x"],
+                      errno=errno.ENOMEM)
 
 
 def test_a_stop_fails_only_where_something_lives(node: Node) -> None:
