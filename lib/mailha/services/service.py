@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SYSTEMD = "systemd"
 DIRECT = "direct"
 
+# Asked for these, a program answers and ends, whatever else it was told.
+_QUESTIONS = ("-V", "--version", "-h", "--help")
+
 
 class Listening:
     """An address that a service listens on.
@@ -72,7 +75,11 @@ class Service:
         """Tell whether a process that runs the program does it with this service's configuration.
 
         Two instances may share a program and differ in the file that they were given (-c FILE).
+        A program that is asked for its version is no service: this agent asks kopano-server itself,
+        and a stop at that moment killed it, while a probe saw a server run outside of its unit.
         """
+        if any(argument in _QUESTIONS for argument in process.arguments):
+            return False
         if not self.configuration:
             return True
         return configuration_of(process.arguments, self.default_configuration) \
