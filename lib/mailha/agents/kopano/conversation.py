@@ -67,8 +67,9 @@ def _greet(call: Call, machine: Machine, services: list[Service]
     asked = [service for service in services if greetings.greets(service)]
     unfit = []
     for number, service in enumerate(asked):
-        # Each may take its part of what is left; half of that stays for the second thoughts.
-        share = max(0.5, min(10.0, call.left() / 2 / (len(asked) - number)))
+        # Each may take its part of what is left; half of that stays for the second thoughts. The
+        # least of it is little, because a dozen mute services must not use up more than is left.
+        share = max(0.1, min(10.0, call.left() / 2 / (len(asked) - number)))
         try:
             greetings.check(machine, service, share)
         except greetings.Unfit as error:
