@@ -41,7 +41,7 @@ def place_of(error: BaseException) -> str:
     step = error.__traceback__
     while step is not None:
         name = step.tb_frame.f_code.co_filename
-        if name.startswith(_LIBRARY) or found == "an unknown place":
+        if _is_ours(name) or found == "an unknown place":
             found = _place(name, step.tb_lineno)
         step = step.tb_next
     return found
@@ -51,15 +51,20 @@ def place_of_frame(frame: FrameType | None) -> str:
     """Return file and line of the innermost code of ours that is being executed."""
     while frame is not None:
         name = frame.f_code.co_filename
-        if name.startswith(_LIBRARY):
+        if _is_ours(name):
             return _place(name, frame.f_lineno)
         frame = frame.f_back
     return "an unknown place"
 
 
+def _is_ours(name: str) -> bool:
+    """Tell whether code is of this library; on a node its path is resource.d/mailha/../../lib/."""
+    return os.path.abspath(name).startswith(_LIBRARY + os.sep)
+
+
 def _place(name: str, line: int) -> str:
     """Return a place as short as it is unique: mailha/storage/version.py:12."""
-    if name.startswith(_LIBRARY):
+    if _is_ours(name):
         name = os.path.relpath(name, os.path.dirname(_LIBRARY))
     return f"{name}:{line}"
 
