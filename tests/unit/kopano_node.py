@@ -21,7 +21,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import pytest
 from configurations import DATA
 from fake_machine import FakeMachine, FakeUnit, Program, Ran, Running, Script
-from kopano_machine import ADDRESS, NAMES, RESOURCE, program, unit
+from kopano_machine import ADDRESS, GREETINGS, NAMES, RESOURCE, program, unit
 from mailha.agents import kopano
 from mailha.cluster.cib import QUERY
 from mailha.ocf import run
@@ -175,6 +175,26 @@ class Node:
         assert answer.code == 0, answer.reason
         return self
 
+    def refuses(self, code: int, *words: str, **more: Any) -> str:
+        """Start; assert that it is refused with these words, and that the node is as it was.
+
+        Return the reason.
+        """
+        before, launched = self.state(), self.launched()
+        answer = self.start(**more)
+        assert answer.code == code, answer
+        for word in words:
+            assert word in answer.reason
+        assert self.launched() == launched and self.alive() == []
+        assert self.state() == before and not self.is_marked()
+        return answer.reason
+
+    def stops(self) -> None:
+        """Stop; assert that it is a success and that nothing lives or is marked."""
+        answer = self.stop()
+        assert answer.code == 0, answer.reason
+        assert self.alive() == [] and not self.is_marked()
+
     def handler_call(self, action: str) -> Call:
         """Return the Call that a handler gets."""
         return Call(kopano.AGENT, action, self.environment(timeout=TIMEOUTS[action]),
@@ -230,6 +250,12 @@ class Node:
     def write(self, name: str, text: str) -> None:
         """Write a configuration file anew."""
         self.machine.files.put(f"/etc/kopano/{name}.cfg", text.encode())
+
+    def regain_database(self) -> None:
+        """Let the database be back; Kopano finds it by itself (measured)."""
+        self.database = self._add_database()
+        self.script("dagent", LMTP).greeting = GREETINGS["lmtp"]
+        self.script("server", SOCKET).answers[b"<ns:getStore>"] = soap("getStore", er=0)
 
     def lose_database(self) -> None:
         """Let the database die, with what Kopano makes of it (measured)."""

@@ -18,17 +18,6 @@ from mailha.profiles.kopano import SERVICES, USUAL
 from mailha.storage import mounted
 
 
-def refused(node: Node, code: int, *words: str, **more: Any) -> None:
-    """Start; assert that it is refused with these words, and that the node is as it was."""
-    before = node.state()
-    answer = node.start(**more)
-    assert answer.code == code, answer
-    for word in words:
-        assert word in answer.reason, answer
-    assert node.launched() == [] and node.alive() == []
-    assert node.state() == before and not node.is_marked()
-
-
 # Who calls, and what for
 
 @pytest.mark.parametrize("action", ["start", "stop", "monitor", "reload-agent"])
@@ -174,33 +163,33 @@ def test_no_configuration_file_breaks_the_agent(node: Node, name: str, text: byt
 def test_the_reason_names_file_key_and_remedy(node: Node, name: str, text: str,
                                               words: List[str]) -> None:
     node.write(name, text)
-    refused(node, 5, *words)
+    node.refuses(5, *words)
 
 
 def test_a_configuration_file_on_a_broken_disk(node: Node) -> None:
     node.machine.files.failing["/etc/kopano/server.cfg"] = errno.EIO
-    refused(node, 5, "cannot read /etc/kopano/server.cfg", os.strerror(errno.EIO))
+    node.refuses(5, "cannot read /etc/kopano/server.cfg", os.strerror(errno.EIO))
 
 
 def test_a_unit_that_reads_another_file(node: Node) -> None:
     unit(node.machine, "gateway").properties["ExecStart"] = [
         ("/usr/sbin/kopano-gateway",
          ["/usr/sbin/kopano-gateway", "-F", "-c", "/srv/gateway.cfg"], False)]
-    refused(node, 5, "kopano-gateway.service reads /srv/gateway.cfg", "config_dir",
-            "systemctl edit")
+    node.refuses(5, "kopano-gateway.service reads /srv/gateway.cfg", "config_dir",
+                 "systemctl edit")
 
 
 def test_another_resource_runs_the_service_here(node: Node) -> None:
     node.machine.files.put("/run/mailha/active/kopano_leaves", (
         "format 1\nmanager systemd\nservice ical\nunit kopano-ical.service\nend\n").encode())
-    refused(node, 5, "'ical'", "'kopano_leaves'", "services")
+    node.refuses(5, "'ical'", "'kopano_leaves'", "services")
 
 
 def test_no_kopano_installed_at_all(node: Node) -> None:
     for name in NAMES:
         node.machine.files.remove(f"/usr/sbin/kopano-{name}")
         unit(node.machine, name).load = "not-found"
-    refused(node, 5, "kopano-server.service", "install kopano-server")
+    node.refuses(5, "kopano-server.service", "install kopano-server")
 
 
 def test_a_package_database_that_hangs_costs_only_its_share(node: Node) -> None:
@@ -217,14 +206,14 @@ def test_a_data_disk_that_is_dead(node: Node, hanging: str) -> None:
     if hanging == "marker":
         node.machine.unmount(str(node.data))
     node.machine.children.hanging.add(hanging)
-    refused(node, 1, str(node.data), "did not answer", "state D")
+    node.refuses(1, str(node.data), "did not answer", "state D")
     assert node.stop().code == 0
 
 
 def test_a_marker_says_that_a_directory_is_the_data_though_no_mount_point(node: Node) -> None:
     node.machine.unmount(str(node.data))
     node.machine.mount(str(node.data.parent), "ext4", "/dev/drbd1")
-    refused(node, 1, mounted.MARKER)
+    node.refuses(1, mounted.MARKER)
     node.machine.files.put(f"{node.data}/{mounted.MARKER}", b"")
     node.started()
     assert node.monitor().code == 0
@@ -242,7 +231,7 @@ def test_attachments_on_the_nodes_own_disk(node: Node) -> None:
     """The whitepaper's mistake: they are there after every failover, and other ones each time."""
     text = node.machine.files.content["/etc/kopano/server.cfg"].decode()
     node.write("server", text.replace(f"{node.data}/attachments", "/srv/attachments"))
-    refused(node, 1, "/srv/attachments", "data_dir", "/etc/kopano/server.cfg")
+    node.refuses(1, "/srv/attachments", "data_dir", "/etc/kopano/server.cfg")
     node.machine.mount("/srv", "xfs", "/dev/drbd2")
     node.started()
 

@@ -9,36 +9,13 @@ something drastic, so it is fixed here which finding may do that.
 from __future__ import annotations
 
 import errno
-from typing import Any, Callable, Dict, List
+from typing import Callable, Dict, List
 
 import pytest
-from kopano_machine import ADDRESS, NAMES, RESOURCE, program, unit
+from kopano_machine import ADDRESS, NAMES, program, unit
 from kopano_node import LMTP, Node
-from mailha import errors
-from mailha.services import active
-from mailha.system.children import ChildFailed
 
 Spoil = Callable[[Node], None]
-
-
-def refused(node: Node, code: int, *words: str, **more: Any) -> str:
-    """Start; assert that it is refused with these words, and that the node is as it was."""
-    before = node.state()
-    answer = node.start(**more)
-    assert answer.code == code, answer
-    for word in words:
-        assert word in answer.reason
-    assert node.launched() == [] and node.alive() == []
-    assert not node.is_marked()
-    assert node.state() == before
-    return answer.reason
-
-
-def stops(node: Node) -> None:
-    """Stop; assert that it is a success and that nothing lives or is marked."""
-    answer = node.stop()
-    assert answer.code == 0, answer.reason
-    assert node.alive() == [] and not node.is_marked()
 
 
 # A parameter that can be right nowhere
@@ -62,7 +39,7 @@ NOWHERE = [
 def test_a_parameter_that_can_be_right_nowhere_fails_only_a_start(
         node: Node, parameters: Dict[str, str], words: List[str]) -> None:
     assert node.probe(**parameters).code == 7
-    refused(node, 6, *words, **parameters)
+    node.refuses(6, *words, **parameters)
     node.started()
     assert node.probe(**parameters).code == 0
     assert node.monitor(**parameters).code in (0, 190)
@@ -99,8 +76,8 @@ MISSING = [(miss_unit, ["kopano-dagent.service", "install kopano-dagent"]),
 def test_a_unit_that_is_missing_or_masked(node: Node, spoil: Spoil, words: List[str]) -> None:
     spoil(node)
     assert node.probe().code == 5
-    refused(node, 5, *words)
-    stops(node)
+    node.refuses(5, *words)
+    node.stops()
 
 
 @pytest.mark.parametrize("spoil, words", MISSING)
@@ -111,7 +88,7 @@ def test_a_unit_that_goes_missing_while_its_service_is_dead(
     node.main("dagent").die()
     answer = node.monitor()
     assert answer.code == 1 and "dagent" in answer.reason
-    stops(node)
+    node.stops()
 
 
 def test_all_units_masked_and_nothing_alive_is_a_failure_and_names_the_remedy(node: Node) -> None:
@@ -137,23 +114,23 @@ def test_a_service_that_serves_is_not_taken_down_for_its_masked_unit(node: Node)
 def test_the_program_that_a_unit_runs_is_missing(node: Node) -> None:
     node.machine.files.remove("/usr/sbin/kopano-gateway")
     assert node.probe().code in (5, 7)
-    refused(node, 5, "/usr/sbin/kopano-gateway", "install kopano-gateway")
-    stops(node)
+    node.refuses(5, "/usr/sbin/kopano-gateway", "install kopano-gateway")
+    node.stops()
 
 
 def test_without_units_the_programs_are_missing(node: Node) -> None:
     node.machine.files.remove("/usr/sbin/kopano-gateway")
     node.parameters["manager"] = "direct"
     assert node.probe().code == 5
-    refused(node, 5, "/usr/sbin/kopano-gateway", "install kopano-gateway", "binary_dir")
-    stops(node)
+    node.refuses(5, "/usr/sbin/kopano-gateway", "install kopano-gateway", "binary_dir")
+    node.stops()
 
 
 def test_systemd_does_not_run_here(node: Node) -> None:
     node.machine.systemd.is_running = False
     assert node.probe().code in (5, 7)
-    refused(node, 5, "systemd", "manager=direct")
-    stops(node)
+    node.refuses(5, "systemd", "manager=direct")
+    node.stops()
 
 
 def test_the_passive_node_has_no_kopano_at_all(node: Node) -> None:
@@ -165,7 +142,7 @@ def test_the_passive_node_has_no_kopano_at_all(node: Node) -> None:
                                   if not path.startswith("/etc/kopano")}
     node.machine.children.answer(["dpkg-query"], code=1)
     assert node.probe().code == 5
-    stops(node)
+    node.stops()
 
 
 # A configuration file that is unreadable, or has the wrong key
@@ -195,8 +172,8 @@ def test_a_configuration_file_keeps_from_starting_and_from_nothing_else(
         node: Node, spoil: Spoil, words: List[str]) -> None:
     spoil(node)
     assert node.probe().code == 7
-    refused(node, 5, *words)
-    stops(node)
+    node.refuses(5, *words)
+    node.stops()
 
 
 @pytest.mark.parametrize("spoil", [hide_file, scramble_file, write_old_key, remove_server_file])
@@ -208,7 +185,7 @@ def test_a_configuration_file_that_breaks_while_all_serves_changes_nothing(
     assert node.monitor(10).code == 0
     assert node.monitor(20).code == 0
     assert node.probe().code == 0
-    stops(node)
+    node.stops()
 
 
 # Data that is not mounted, an address that is not here
@@ -235,9 +212,9 @@ def test_no_start_over_missing_data_or_without_the_address(
         node: Node, spoil: Spoil, words: List[str]) -> None:
     spoil(node)
     assert node.probe().code == 7
-    reason = refused(node, 1, *words)
+    reason = node.refuses(1, *words)
     assert spoil is lose_address or str(node.data) in reason
-    stops(node)
+    node.stops()
 
 
 @pytest.mark.parametrize("spoil, words", GROUND)
@@ -248,7 +225,7 @@ def test_the_ground_is_lost_under_running_services(
     answer = node.monitor()
     assert answer.code == 1
     assert (str(node.data) if spoil is not lose_address else ADDRESS) in answer.reason
-    stops(node)
+    node.stops()
 
 
 # Some services up, some down
@@ -292,7 +269,7 @@ def test_the_recurring_monitor_names_the_one_that_is_down(node: Node, name: str)
     assert degraded.code == 190
     assert name in degraded.reason and f"journalctl -u kopano-{name}" in degraded.reason
     assert node.probe(optional_services=name).code == 0
-    stops(node)
+    node.stops()
 
 
 def test_all_down_is_not_running(node: Node) -> None:
@@ -312,12 +289,12 @@ def test_start_waits_for_the_database_to_the_end_of_its_budget(node: Node) -> No
     assert "database 'kopano' at 192.0.2.101:3306" in answer.reason
     assert "waited" in answer.reason and answer.seconds > 90
     assert node.launched() == [] and not node.is_marked()
-    stops(node)
+    node.stops()
 
 
 def test_start_goes_on_when_the_database_comes(node: Node) -> None:
     node.database.die()
-    node.machine.clock.after(70.0, lambda: setattr(node, "database", node._add_database()))
+    node.machine.clock.after(70.0, node.regain_database)
     answer = node.start()
     assert answer.code == 0 and 70 <= answer.seconds < 80
 
@@ -331,107 +308,19 @@ def test_a_database_that_is_lost_degrades_and_heals(node: Node) -> None:
     assert answer.code == 190
     assert "database 'kopano' at 192.0.2.101:3306" in answer.reason
     assert node.monitor(20).code == 190
-    stops(node)
+    node.regain_database()
+    assert node.monitor(10).code == node.monitor(20).code == 0
+    node.lose_database()
+    node.stops()
 
 
-# Full disk, read-only /run, no memory
-
-@pytest.mark.parametrize("place", ["/run", "/run/mailha", "/etc/systemd"])
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_a_start_that_cannot_write_starts_nothing(node: Node, place: str, number: int) -> None:
-    node.machine.files.failing[place] = number
-    assert node.probe().code == 7
-    refused(node, 1, place, {errno.ENOSPC: "free space", errno.EROFS: "remount"}[number])
-    stops(node)
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_a_disk_that_fills_up_under_running_services(node: Node, number: int) -> None:
-    node.started()
-    node.machine.files.failing["/run"] = number
-    assert node.probe().code == 0
-    assert node.monitor().code == 0
-    assert node.start().code in (0, 1)
-    assert node.alive() == sorted(NAMES)
-    assert node.stop().code == 0
-    assert node.alive() == []
-    assert node.monitor().code == 7
-
-
-def test_a_data_disk_that_is_full(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mailha.storage import last_run
-
-    def full(*arguments: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(last_run, "_replace", full)
-    assert node.probe().code == 7
-    answer = node.start()
-    assert answer.code == 1
-    for word in (str(node.data), "No space left on device", "full"):
-        assert word in answer.reason
-    assert node.launched() == [] and not node.is_marked()
-    stops(node)
-
-
-def test_a_run_that_cannot_be_read(node: Node) -> None:
-    node.started()
-    node.machine.files.failing[active.path_of(RESOURCE)] = errno.EIO
-    answer = node.monitor()
-    assert answer.code == 0 and "cannot read" in answer.log
-    assert node.probe().code == 0
-    node.main("server").die()
-    assert node.monitor().code == 1
-    assert node.probe().code == 1
-    assert node.stop().code == 0
-    assert node.alive() == []
-    assert node.probe().code == 7
-
-
-def fail_for_memory(*arguments: Any, **named: Any) -> Any:
-    raise errors.Failed("cannot ask the kernel: Cannot allocate memory", remedy="free memory")
-
-
-def test_a_check_for_which_the_kernel_has_no_memory(node: Node) -> None:
-    node.started()
-    node.machine.sockets.listeners = fail_for_memory  # type: ignore[method-assign]
-    for answer in (node.monitor(), node.probe()):
-        assert answer.code == 1 and "Cannot allocate memory" in answer.reason
-    stops(node)
-
-
-@pytest.mark.parametrize("asked_before", [False, True])
-def test_a_start_for_which_the_kernel_has_no_process(node: Node, asked_before: bool) -> None:
-    """That passes, so it must not ban the node."""
-    if asked_before:
-        stops(node.started())
-        node.machine.systemd.calls.clear()
-    node.machine.children.run = no_process  # type: ignore[method-assign]
-    node.machine.children.bounded = no_process  # type: ignore[method-assign]
-    assert node.probe().code == 7
-    refused(node, 1, "Cannot allocate memory")
-    stops(node)
-
-
-def no_process(*arguments: Any, **named: Any) -> Any:
-    raise ChildFailed("cannot make a child: Cannot allocate memory", command=["x"],
-                      errno=errno.ENOMEM)
-
-
-def test_a_stop_fails_only_where_something_lives(node: Node) -> None:
-    node.started()
-    node.main("dagent").state = "D"
-    answer = node.stop()
-    assert answer.code == 1
-    assert "/usr/sbin/kopano-dagent" in answer.reason and "fenced" in answer.reason
-    assert node.alive() == ["dagent"]
-
+# Whatever else is wrong
 
 def test_stop_as_ever_however_deaf_the_services(node: Node) -> None:
     node.started()
     node.script("dagent", LMTP).mood = "mute"
     node.main("server").state = "T"
-    stops(node)
+    node.stops()
 
 
 def test_probe_while_processes_live_outside_of_their_units(node: Node) -> None:
@@ -441,4 +330,4 @@ def test_probe_while_processes_live_outside_of_their_units(node: Node) -> None:
     node.machine.processes.run(stray)
     answer = node.probe()
     assert answer.code == 1 and "server runs outside of its unit" in answer.reason
-    stops(node)
+    node.stops()

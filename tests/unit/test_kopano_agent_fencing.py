@@ -18,15 +18,6 @@ def hang_cib(node: Node) -> None:
     node.machine.children.answer([QUERY[0]], takes=10_000)
 
 
-def refused(node: Node, code: int, *words: str, **more: str) -> None:
-    before = node.state()
-    answer = node.start(**more)
-    assert answer.code == code, answer
-    for word in words:
-        assert word in answer.reason
-    assert node.launched() == [] and node.state() == before and not node.is_marked()
-
-
 def test_a_start_in_the_cluster_asks_and_nothing_else_does(node: Node) -> None:
     node.started()
     assert questions(node) == 1
@@ -45,13 +36,13 @@ def test_by_hand_nothing_changes_over_by_itself_so_nobody_is_asked(node: Node) -
 
 def test_without_stonith_nothing_starts(node: Node) -> None:
     node.answer_cib("crm_stonith_off.xml")
-    refused(node, 5, "STONITH is off", "stonith-enabled=true", "manual_node")
+    node.refuses(5, "STONITH is off", "stonith-enabled=true", "manual_node")
     assert node.probe().code == 7 and node.stop().code == 0
 
 
 def test_devices_that_are_switched_off_do_not_count(node: Node) -> None:
     node.answer_cib("pcs_disabled.xml")
-    refused(node, 5, "cannot be fenced", "device")
+    node.refuses(5, "cannot be fenced", "device")
 
 
 @pytest.mark.parametrize("requires", ["nothing", "quorum"])
@@ -60,7 +51,7 @@ def test_a_resource_that_pacemaker_starts_without_fencing(
     whole = node.environment
     monkeypatch.setattr(node, "environment", lambda **more: {
         **whole(**more), "OCF_RESKEY_CRM_meta_requires": requires})
-    refused(node, 5, f"requires={requires}")
+    node.refuses(5, f"requires={requires}")
 
 
 def test_without_stonith_the_named_node_may_start_it(node: Node) -> None:
@@ -71,12 +62,12 @@ def test_without_stonith_the_named_node_may_start_it(node: Node) -> None:
 
 def test_without_stonith_no_other_node_may(node: Node) -> None:
     node.answer_cib("crm_stonith_off.xml")
-    refused(node, 5, "'bob'", "make certain that 'bob' is off", manual_node="bob")
+    node.refuses(5, "'bob'", "make certain that 'bob' is off", manual_node="bob")
 
 
 def test_a_named_node_that_does_not_exist(node: Node) -> None:
     node.answer_cib("crm_stonith_off.xml")
-    refused(node, 5, "'carol'", "no node of this cluster", manual_node="carol")
+    node.refuses(5, "'carol'", "no node of this cluster", manual_node="carol")
 
 
 def test_a_guard_in_front_may_answer_for_it(node: Node) -> None:
@@ -87,7 +78,7 @@ def test_a_guard_in_front_may_answer_for_it(node: Node) -> None:
 
 def test_a_silent_cib_without_a_verdict_of_this_boot(node: Node) -> None:
     hang_cib(node)
-    refused(node, 1, "whether STONITH protects this cluster is unknown", "did not end within")
+    node.refuses(1, "whether STONITH protects this cluster is unknown", "did not end within")
 
 
 def test_a_silent_cib_costs_a_bounded_part_of_the_budget(node: Node) -> None:
@@ -111,12 +102,12 @@ def test_a_silent_cib_and_a_refusal_of_this_boot(node: Node) -> None:
     node.answer_cib("crm_stonith_off.xml")
     assert node.start().code == 5
     hang_cib(node)
-    refused(node, 5, "STONITH is off")
+    node.refuses(5, "STONITH is off")
 
 
 def test_a_node_without_pacemakers_tools(node: Node) -> None:
     node.machine.children.answer([QUERY[0]], code=127, stderr=b"not found")
-    refused(node, 1, "STONITH")
+    node.refuses(1, "STONITH")
 
 
 def test_stonith_that_is_switched_off_later_disturbs_nobody(node: Node) -> None:
