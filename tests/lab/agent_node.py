@@ -148,6 +148,12 @@ class Node:
         found = self.sh(f"pgrep -f '^/usr/bin/python3 /usr/sbin/[k]opano-{service}' || :")
         return [int(word) for word in found.split()]
 
+    def parent(self, service: str) -> int:
+        """Return the process of a service that is no child of another one of it."""
+        pids = self.pids(service)
+        rows = self.sh(f"ps -o pid=,ppid= -p {','.join(map(str, pids))}").splitlines()
+        return next(int(pid) for pid, parent in map(str.split, rows) if int(parent) not in pids)
+
     def living(self) -> Dict[str, List[int]]:
         """Return the processes of all services that have any."""
         if not self.sh(_LIVING):
