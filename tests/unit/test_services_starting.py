@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 import pytest
 from fake_machine import FakeMachine
@@ -123,6 +123,24 @@ def test_a_second_copy_is_never_started_beside_a_stray_one() -> None:
     with pytest.raises(errors.Failed, match="runs already, outside of the cluster's hands"):
         start(where, group())
     assert started(where) == []
+
+
+@pytest.mark.parametrize("habits", [{}, {"term_takes": 5.0}, {"ignores_term": True}])
+def test_a_stray_copy_that_cannot_touch_the_data_is_ended_first(habits: Dict[str, Any]) -> None:
+    where = machine()
+    stray = where.processes.run(program("spooler", **habits), cgroup="/user.slice")
+    log = start(where, group())
+    assert "spooler runs already, outside of the cluster's hands" in log.warnings()
+    assert stray.terms == 1 and not stray.here
+    assert started(where)[-1] == "spooler" and sorted(started(where)) == sorted(NAMES)
+
+
+def test_a_stray_copy_that_not_even_sigkill_ends_is_named_at_the_deadline() -> None:
+    where = machine()
+    where.processes.run(program("spooler", unkillable=True), cgroup="/user.slice")
+    with pytest.raises(errors.BudgetSpent, match="spooler runs already.* and does not end"):
+        start(where, group(), budget=60.0)
+    assert "spooler" not in started(where)
 
 
 def test_another_instance_with_another_configuration_is_nobody_of_ours() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from mailha import errors
 from mailha.services import evidence, greetings
 from mailha.services.evidence import BROKEN, DOWN, STOPPING, Sight
+from mailha.services.managers import CONT, KILL, TERM
 from mailha.services.service import Group, Service
 
 TYPE_CHECKING = False
@@ -38,6 +39,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 GREETING = 2.0
 # The part of what is left of the budget that optional services may take.
 SHARE_OF_OPTIONAL = 0.25
+# Seconds that a copy outside of its unit has to end before it is killed, at most, and which part of
+# what is left of the budget.
+PATIENCE_WITH_STRAYS, SHARE_OF_STRAYS = 30.0, 0.25
 
 
 class Start:
@@ -63,6 +67,7 @@ class Start:
         self._proven: set[str] = set()
         self._given_up: set[str] = set()
         self._last_complaint: dict[str, str] = {}
+        self._killing: dict[tuple[int, int], float] = {}
 
     def run(self) -> None:
         """Start what does not run yet and return when the whole group serves.
@@ -130,7 +135,8 @@ class Start:
             return
         if sight.phase == DOWN:
             if service.name not in self._launched:
-                self._refuse_strays(service)
+                if self._ends_strays(service):
+                    return
                 self._launched.add(service.name)
                 self._log.info(f"starting {service.name}")
                 self._manager.launch(service, self._patience())
@@ -166,14 +172,35 @@ class Start:
         self._proven.add(service.name)
         self._log.info(f"{service.name} serves")
 
-    def _refuse_strays(self, service: Service) -> None:
-        """Refuse to start a second copy beside one that runs outside of its unit."""
+    def _ends_strays(self, service: Service) -> bool:
+        """End the copies that run outside of their unit; tell whether one of them still lives.
+
+        Somebody has started them by hand while this node was passive. A probe leaves alone what
+        cannot touch the data, so a changeover must not fail over it either.
+
+        Raises errors.Failed over one that works on the data: nobody knows what it has done to them.
+        """
         found = evidence.strays(self._machine, [service])[service.name]
-        if found:
+        if not found:
+            return False
+        where = (f"{service.program} runs already, outside of the cluster's hands (process "
+                 f"{found[0].pid}, control group {found[0].cgroup() or 'unknown'})")
+        if service.touches_data:
             raise errors.Failed(
-                f"{service.program} runs already, outside of the cluster's hands (process "
-                f"{found[0].pid}, control group {found[0].cgroup() or 'unknown'})",
-                remedy="end it; Pacemaker's stop of the resource does so, too")
+                where, remedy="end it; Pacemaker's stop of the resource does so, too")
+        now = self._machine.clock.monotonic()
+        for process in found:
+            known = (process.pid, process.start_time)
+            if known not in self._killing:
+                self._killing[known] = now + min(PATIENCE_WITH_STRAYS,
+                                                 (self._deadline - now) * SHARE_OF_STRAYS)
+                self._log.warning(f"{where}: it is told to end")
+                self._machine.processes.signal(process, TERM)
+                self._machine.processes.signal(process, CONT)
+            elif now >= self._killing[known]:
+                self._machine.processes.signal(process, KILL)
+        self._last_complaint[service.name] = f"{where}, and does not end"
+        return True
 
     def _obituary(self, sight: Sight) -> str:
         """Return why a service is dead, with its last words."""
