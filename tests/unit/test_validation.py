@@ -197,6 +197,7 @@ def test_a_time_is_its_number_times_its_unit(number: int, unit: str) -> None:
 
 
 @given(ANYTHING)
+@settings(max_examples=40)
 def test_a_text_is_shown_on_one_line_of_bounded_length(text: str) -> None:
     said = shown(text)
     assert said.isprintable() and said.startswith("'") and said.endswith("'") and len(said) < 800
