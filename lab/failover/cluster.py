@@ -89,10 +89,11 @@ class Cluster:
         Raises what Lab.up raises, twonode.enter.CommandFailed, and NotInTime.
         """
         self.lab.up(wait=False, progress=say)
-        say("filling the shared disks: MariaDB's first database, Kopano's users")
-        provision.prepare_shared(self.lab.execute, self.nodes[0])
         say("waiting for both nodes to be in the cluster")
         self.lab.wait_online()
+        # Not before: a booting systemd empties /tmp, and MariaDB's first tables with it.
+        say("filling the shared disks: MariaDB's first database, Kopano's users")
+        provision.prepare_shared(self.lab.execute, self.nodes[0])
         say("loading examples/kopano-shared-storage/cluster.crm with the laboratory's addresses")
         self.load(self.nodes[0])
         self.wait_until("all resources run", self.all_run)

@@ -139,7 +139,11 @@ class Demonstration:
         return stored & read
 
     def _connect(self, port: int, timeout: float) -> socket.socket:
-        return self._cluster.lab.connect(configuration.KOPANO_ADDRESS, port, timeout)
+        """Connect to a port of the floating address; raises OSError, whatever is in the way."""
+        try:
+            return self._cluster.lab.connect(configuration.KOPANO_ADDRESS, port, timeout)
+        except LabError as error:
+            raise OSError(str(error)) from error
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

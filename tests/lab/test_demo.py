@@ -66,7 +66,7 @@ def test_a_failover_and_six_killed_services_lose_no_mail(name: str, tmp_path: Pa
     assert f"sudo lab/lab --name {name} down" in said
     assert Lab(name).online("alice") == {"alice", "bob"}
     Lab(name).down()
-    assert traces(name) == []
+    wait_for("the end of every trace", lambda: traces(name) == [])
 
 
 def sections(lines: List[str]) -> List[List[str]]:
@@ -92,7 +92,7 @@ def in_order(section: List[str], *wanted: str) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-@pytest.mark.parametrize("moment", ["filling the shared disks", "the cluster serves"])
+@pytest.mark.parametrize("moment", ["booting", "filling the shared disks", "the cluster serves"])
 def test_a_demonstration_that_is_ended_leaves_nothing(
         name: str, tmp_path: Path, number: int, moment: str) -> None:
     path = tmp_path / "output"
