@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kopano_machine import ADDRESS, NAMES, RESOURCE, unit
 from kopano_node import Node
 from mailha.agents import kopano
-from mailha.agents.kopano import validate
+from mailha.agents.kopano import parameters, validate
 from mailha.profiles.kopano import SERVICES, USUAL
 from mailha.storage import mounted
 
@@ -252,11 +252,11 @@ def test_without_run_kopano_it_is_made_first(node: Node) -> None:
 
 
 def test_the_services_that_the_agent_names_are_those_of_the_profile() -> None:
-    assert tuple(SERVICES) == kopano.SERVICES and " ".join(USUAL) == kopano.USUAL
+    assert tuple(SERVICES) == parameters.SERVICES and " ".join(USUAL) == parameters.USUAL
 
 
 def test_a_name_for_every_service_of_the_profile_is_accepted(node: Node) -> None:
-    words: Dict[str, str] = {"services": " ".join(kopano.SERVICES)}
+    words: Dict[str, str] = {"services": " ".join(parameters.SERVICES)}
     assert node.call("validate-all", **words).code == 0
 
 

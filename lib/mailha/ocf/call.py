@@ -15,8 +15,7 @@ A recurring monitor loads this module.
 from __future__ import annotations
 
 from mailha.ocf import budget
-from mailha.ocf.declaration import OWN_TIMEOUTS
-from mailha.validation.text import Invalid
+from mailha.ocf.declaration import OWN_TIMEOUTS, VALIDATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,12 +31,10 @@ class Call:
     """One call of an agent.
 
     agent: its declaration. action: the name of the action. resource: the resource's name, for a
-    clone with ":N" at the end; empty if nobody said it. parameters: value by name for every
-    declared parameter, the default's where it is not set or invalid. problems: what is wrong with
-    the parameters, one reason each. check_level: how deep a monitor or validate-all looks. node:
-    our name in the cluster, empty outside. in_cluster: whether Pacemaker calls. is_probe: a monitor
-    that asks whether the resource runs here at all. is_recurring: a monitor of a resource that was
-    started here. timeout: seconds after which Pacemaker kills.
+    clone with ":N" at the end; empty if nobody said it. check_level: how deep a monitor or
+    validate-all looks. node: our name in the cluster, empty outside. in_cluster: whether Pacemaker
+    calls. is_probe: a monitor that asks whether the resource runs here at all. is_recurring: a
+    monitor of a resource that was started here. timeout: seconds after which Pacemaker kills.
     """
 
     def __init__(self, agent: Agent, action: str, environment: Mapping[str, str],
@@ -56,9 +53,35 @@ class Call:
         self.timeout = budget.timeout(
             self.meta("timeout"), declared.timeout if declared else OWN_TIMEOUTS.get(action, 20))
         self._deadline = monotonic() + self.timeout - budget.reserve(self.timeout)
-        self.parameters: dict[str, Any] = {}
-        self.problems: list[str] = []
-        self._read_parameters()
+        self._parameters: dict[str, Any] | None = None
+        self._problems: list[str] = []
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The value of every declared parameter by name; read when first asked for.
+
+        A value that is invalid is said in the log then: a monitor or a stop that failed for a word
+        in the configuration would take down a service that serves, or the whole node. Where it
+        does count, the reason says it.
+        """
+        if self._parameters is None:
+            self._parameters = self._read_parameters()
+            if self.action not in ("start", VALIDATE):
+                for problem in self._problems:
+                    self.log.warning(f"{problem}; going on as if it were not set")
+        return self._parameters
+
+    @property
+    def has_parameters(self) -> bool:
+        """Whether any is set: without one, none can be wrong, and the declarations stay unread."""
+        return any(name.startswith("OCF_RESKEY_") and value
+                   and not name.startswith((_META, "OCF_RESKEY_crm_feature_set"))
+                   for name, value in self._environment.items())
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the values of the parameters, one reason each."""
+        return self._problems if self.parameters is not None else []
 
     def meta(self, name: str, default: str = "") -> str:
         """Return a meta-attribute of the resource or the operation as text."""
@@ -77,20 +100,24 @@ class Call:
             found = self.__dict__["_log"] = Output(self.agent.name, self._environment)
         return found
 
-    def _read_parameters(self) -> None:
+    def _read_parameters(self) -> dict[str, Any]:
+        """Return the values; what is wrong with them goes to the problems."""
+        from mailha.validation.text import Invalid
+        values: dict[str, Any] = {}
         for parameter in self.agent.parameters:
             name = parameter.name
             text = self._environment.get("OCF_RESKEY_" + name, "")
             if text:
                 try:
-                    self.parameters[name] = parameter.type.parse(text)
+                    values[name] = parameter.type.parse(text)
                     continue
                 except Invalid as error:
-                    self.problems.append(f"parameter {name}: {error}")
+                    self._problems.append(f"parameter {name}: {error}")
             elif parameter.required:
-                self.problems.append(f"parameter {name}: not set, where {parameter.type.expected} "
-                                     "is expected")
-            self.parameters[name] = parameter.default_value()
+                self._problems.append(f"parameter {name}: not set, where "
+                                      f"{parameter.type.expected} is expected")
+            values[name] = parameter.default_value()
+        return values
 
 
 def _number(text: str) -> int:

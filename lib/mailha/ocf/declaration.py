@@ -11,7 +11,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Mapping
+    from typing import Any, Callable, Iterable, Mapping, Union
 
     from mailha import errors
     from mailha.ocf.call import Call
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Handler = Callable[[Call], None]
     Check = Callable[[Mapping[str, Any]], Iterable[str]]
     Findings = Callable[[Call], Iterable[errors.MailhaError]]
+    Parameters = Union[tuple["Parameter", ...], Callable[[], tuple["Parameter", ...]]]
 
 METADATA = "meta-data"
 VALIDATE = "validate-all"
@@ -75,24 +76,32 @@ class Action:
 class Agent:
     """An agent.
 
-    name: as in ocf:mailha:NAME. short, long: what it is, in one line and in full. actions: without
-    meta-data and validate-all, which every agent has.
+    name: as in ocf:mailha:NAME. short, long: what it is, in one line and in full. parameters: what
+    can be set, or a function that returns it, so that a monitor which needs none of them does not
+    load them. actions: without meta-data and validate-all, which every agent has.
     check: gets the values of the parameters and yields what contradicts itself between them: a
     reason for each, without the node being looked at. findings: gets the call and yields what this
     node has against a start, for validate-all; what cannot be found out by whoever asks is no
     finding.
     """
 
-    def __init__(self, name: str, *, short: str, long: str, parameters: tuple[Parameter, ...],
+    def __init__(self, name: str, *, short: str, long: str, parameters: Parameters,
                  actions: tuple[Action, ...], check: Check | None = None,
                  findings: Findings | None = None) -> None:
         self.name = name
         self.short = short
         self.long = long
-        self.parameters = parameters
+        self._parameters = parameters
         self.actions = actions
         self.check = check
         self.findings = findings
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What can be set."""
+        if callable(self._parameters):
+            self._parameters = self._parameters()
+        return self._parameters
 
     def action(self, name: str, level: int = 0) -> Action | None:
         """Return the action of that name, the one for the check level if there are several."""

@@ -86,10 +86,9 @@ def _dispatch(call: Call) -> None:
     if call.action == "start":
         from mailha.ocf import validate
         validate.require_parameters(call)
-    for problem in call.problems:
-        # Not a failure: a monitor or a stop that fails for a word in the configuration would take
-        # down a service that serves, or the whole node.
-        call.log.warning(f"{problem}; going on as if it were not set")
+    if call.has_parameters:
+        # Read now, so that what is wrong with them is said whether or not the action looks at it.
+        call.parameters
     action = call.agent.action(call.action, call.check_level)
     assert action is not None
     action.handler(call)

@@ -28,18 +28,19 @@ class Active:
     """What the record says.
 
     manager: "systemd" or "direct". services: as start found them. processes: of directly managed
-    services, pid and start time by name. mount_point: as of Group.
+    services, pid and start time by name. mount_point, left_out: as of Group.
     """
 
-    __slots__ = ("manager", "services", "processes", "mount_point")
+    __slots__ = ("manager", "services", "processes", "mount_point", "left_out")
 
     def __init__(self, manager: str, services: Iterable[Service],
                  processes: dict[str, tuple[int, int]] | None = None,
-                 mount_point: str = "") -> None:
+                 mount_point: str = "", left_out: Iterable[str] = ()) -> None:
         self.manager = manager
         self.services = tuple(services)
         self.processes = processes or {}
         self.mount_point = mount_point
+        self.left_out = tuple(left_out)
 
 
 class RecordUnreadable(errors.Failed):
@@ -77,6 +78,7 @@ def write(machine: Machine, group: Group,
     # A name with a line end or with bytes that are no UTF-8 has no place in the record.
     if group.mount_point and group.mount_point.isprintable():
         lines.append(f"mount {group.mount_point}")
+    lines += [f"without {name}" for name in group.left_out]
     path = path_of(group.resource)
     machine.files.make_directory(DIRECTORY, 0o755)
     machine.files.write_atomic(path, "\n".join([*lines, "end", ""]).encode("utf-8"))
@@ -142,6 +144,7 @@ def parse(text: str, path: str) -> Active:
     if lines[0] != f"format {FORMAT}" or lines[-2:] != ["end", ""]:
         raise _unreadable(path, "it is of another format, or has no end")
     manager = mount_point = ""
+    left_out = []
     services: list[Service] = []
     processes: dict[str, tuple[int, int]] = {}
     try:
@@ -151,6 +154,8 @@ def parse(text: str, path: str) -> Active:
                 manager = value
             elif key == "mount":
                 mount_point = value
+            elif key == "without":
+                left_out.append(value)
             elif key == "service":
                 services.append(Service(value, unit=""))
             else:
@@ -159,7 +164,7 @@ def parse(text: str, path: str) -> Active:
         raise _unreadable(path, f"its line '{line[:80]}' means nothing") from None
     if not manager or not services:
         raise _unreadable(path, "it names no manager or no service")
-    return Active(manager, services, processes, mount_point)
+    return Active(manager, services, processes, mount_point, left_out)
 
 
 def _take(service: Service, key: str, value: str, processes: dict[str, tuple[int, int]]) -> None:

@@ -241,6 +241,32 @@ def whole(seen: list[Sight]) -> bool:
     return all(sight.serves for sight in seen)
 
 
+def faultless(seen: list[Sight]) -> bool:
+    """Tell whether every service serves, and could be started again as far as its unit goes."""
+    return all(sight.serves and not sight.missing for sight in seen)
+
+
+def is_plainly_mounted(machine: Machine, mount_point: str) -> bool:
+    """Tell whether one glance at the kernel's table shows the disk mounted there to be written to.
+
+    False means "look closer" (mailha.storage.mountinfo), not "it is gone": two mounts at the place,
+    a later one over a directory above it, or a name that the kernel writes with escapes.
+    """
+    place = mount_point.encode("utf-8", "surrogateescape")
+    found = False
+    for line in machine.files.read("/proc/self/mountinfo", 1 << 25).split(b"\n"):
+        fields = line.split(b" ", 6)
+        if len(fields) < 7:
+            continue
+        if fields[4] == place and not found:
+            if fields[5][:2] != b"rw" or line.split(b" - ")[-1].split(b" ")[2][:2] != b"rw":
+                return False
+            found = True
+        elif found and (place + b"/").startswith(fields[4].rstrip(b"/") + b"/"):
+            return False
+    return found
+
+
 def complaint(seen: list[Sight]) -> str:
     """Return what is wrong, service by service, "" where nothing is."""
     return "; ".join(f"{sight.service.name}: {sight.reason}" for sight in seen if not sight.serves)

@@ -107,18 +107,20 @@ class Group:
     resource: its name in the cluster. manager: SYSTEMD or DIRECT. services: each once, in the order
     in which the administrator named them. optional: names of those whose failure is no reason to
     recover the group. mount_point: where the disk with its data is mounted; "" where that is not
-    known, or does not matter.
+    known, or does not matter. left_out: names of optional services that cannot run on this node.
     """
 
-    __slots__ = ("resource", "manager", "services", "optional", "mount_point")
+    __slots__ = ("resource", "manager", "services", "optional", "mount_point", "left_out")
 
     def __init__(self, resource: str, manager: str, services: Iterable[Service],
-                 optional: Iterable[str] = (), mount_point: str = "") -> None:
+                 optional: Iterable[str] = (), mount_point: str = "",
+                 left_out: Iterable[str] = ()) -> None:
         self.resource = resource
         self.manager = manager
         self.services = tuple(services)
         self.optional = frozenset(optional)
         self.mount_point = mount_point
+        self.left_out = tuple(left_out)
 
     def required(self, service: Service) -> bool:
         """Tell whether the group is not whole without the service."""

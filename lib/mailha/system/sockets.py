@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from mailha.system.addresses import Endpoint
     from mailha.system.connection import Connection
 
-_SO_ACCEPTCON = 0x10000
+# The flags of a socket that takes connections (__SO_ACCEPTCON of linux/net.h, the only one shown).
+_ACCEPTS = b"00010000"
+_LISTENS = b" " + _ACCEPTS + b" "
 # What a kernel without sock_diag, or one that forbids netlink, answers.
 _NO_NETLINK = (errno.EPERM, errno.EACCES, errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT,
                errno.EINVAL, errno.EOPNOTSUPP)
@@ -48,16 +50,24 @@ class Sockets:
         """
         path = self._proc + "/net/unix"
         try:
-            with open(path, "rb") as file:
-                lines = file.read().split(b"\n")[1:]
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                table = piece = os.read(descriptor, 1 << 20)
+                while piece:
+                    piece = os.read(descriptor, 1 << 20)
+                    table += piece
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise errors.Failed(f"cannot list unix sockets: {path}: {error.strerror}",
                                 remedy="mount /proc") from None
         found: dict[str, list[int]] = {}
-        for line in lines:
-            fields = line.split(None, 7)
-            if len(fields) == 8 and int(fields[3], 16) & _SO_ACCEPTCON:
-                found.setdefault(os.fsdecode(fields[7]), []).append(int(fields[6]))
+        for line in table.split(b"\n"):
+            # Most sockets are connections, and taking a line apart is what costs.
+            if _LISTENS in line:
+                fields = line.split(None, 7)
+                if len(fields) == 8 and fields[3] == _ACCEPTS:
+                    found.setdefault(os.fsdecode(fields[7]), []).append(int(fields[6]))
         return found
 
     def owned_inodes(self, pid: int, wanted: set[int] | None = None) -> set[int]:

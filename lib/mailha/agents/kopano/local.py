@@ -67,7 +67,9 @@ class Examination:
         """Return the group of the services that can run here."""
         return Group(self._call.resource, self._call.parameters["manager"],
                      [self._service(name) for name in self._names],
-                     self._call.parameters["optional_services"], self.mount_point)
+                     self._call.parameters["optional_services"], self.mount_point,
+                     [name for name in self._call.parameters["services"]
+                      if name not in self._names])
 
     def findings(self) -> Iterator[errors.MailhaError]:
         """Return what keeps the group from running here, the gravest first."""

@@ -8,13 +8,15 @@ it.
 from __future__ import annotations
 
 from mailha import errors
-from mailha.services import active, evidence, monitoring
+from mailha.services import active, evidence
 from mailha.services.service import Group
 from mailha.system.addresses import is_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailha.ocf import Call
+    from mailha.services.active import Active
+    from mailha.services.evidence import Sight
     from mailha.system.machine import Machine
 
 # The part of the budget that systemd may take for its answer.
@@ -26,44 +28,71 @@ PAUSE = 0.5
 
 def monitor(call: Call, machine: Machine) -> None:
     """Return if the group runs here; raises as mailha.services.monitoring tells."""
-    marked = False
+    damaged = False
     record = None
     try:
         record = active.read(machine, call.resource)
-        marked = record is not None
     except active.RecordUnreadable as error:
-        marked = True
+        damaged = True
         call.log.warning(str(error))
-    if record is not None:
-        group = Group(call.resource, record.manager, record.services,
-                      call.parameters["optional_services"], record.mount_point)
-    else:
-        from mailha.agents.kopano import unrecorded
-        group = unrecorded.group(call, machine)
+    group = _group(call, machine, record)
     seen = evidence.look(machine, group, timeout=call.left() * SHARE_OF_SYSTEMD,
                          known=record.processes if record is not None else None)
     if call.is_probe:
-        try:
-            monitoring.probe(machine, group, seen, active=marked)
-        except monitoring.LeftOver as finding:
-            call.log.warning(str(finding))
-            raise
+        _probe(call, machine, group, seen, active=damaged or record is not None)
         return
-    degraded = None
-    try:
-        monitoring.judge(machine, group, seen)
-        _miss(call, group)
-    except errors.Degraded as finding:
-        degraded = finding
+    degraded = _judge(call, machine, group, seen, record)
     _require_ground(call, machine, group)
     if record is None:
         call.log.warning(f"{call.resource} serves, but {active.path_of(call.resource)} is gone: "
                          "its units could not be started again without a stop of the resource")
     if call.check_level >= 10:
         from mailha.agents.kopano import conversation
-        conversation.hold(call, machine, group, seen)
+        conversation.hold(call, machine, _with_optional(call, group), seen)
     if degraded is not None:
         raise degraded
+
+
+def _group(call: Call, machine: Machine, record: Active | None) -> Group:
+    """Return what start has recorded; without a record, what can be known of the group."""
+    if record is None:
+        from mailha.agents.kopano import unrecorded
+        return unrecorded.group(call, machine)
+    # Which services are optional matters once one of them does not serve, and is read then.
+    return Group(call.resource, record.manager, record.services, (), record.mount_point)
+
+
+def _with_optional(call: Call, group: Group) -> Group:
+    """Return the group with what the parameters say of today about optional services."""
+    return Group(group.resource, group.manager, group.services,
+                 call.parameters["optional_services"], group.mount_point)
+
+
+def _probe(call: Call, machine: Machine, group: Group, seen: list[Sight], *,
+           active: bool) -> None:
+    """Answer a probe; what is odd about a node where nothing runs goes to the log."""
+    from mailha.services import monitoring
+    try:
+        monitoring.probe(machine, _with_optional(call, group), seen, active=active)
+    except monitoring.LeftOver as finding:
+        call.log.warning(str(finding))
+        raise
+
+
+def _judge(call: Call, machine: Machine, group: Group, seen: list[Sight],
+           record: Active | None) -> errors.Degraded | None:
+    """Return None if everything serves, or what degrades it; raises all that is worse."""
+    try:
+        if not evidence.faultless(seen):
+            from mailha.services import monitoring
+            monitoring.judge(machine, _with_optional(call, group), seen)
+        if record is not None and record.left_out:
+            raise errors.Degraded(
+                f"optional services were left out at the start: {', '.join(record.left_out)}",
+                remedy="the log of the start says why; 'crm_resource --restart' tries again")
+    except errors.Degraded as finding:
+        return finding
+    return None
 
 
 def _require_ground(call: Call, machine: Machine, group: Group) -> None:
@@ -72,17 +101,31 @@ def _require_ground(call: Call, machine: Machine, group: Group) -> None:
     They do not notice: what is written goes to a disk that nobody sees any more, and the address
     may be on another node by now.
     """
-    if group.mount_point and call.parameters["require_mount"]:
-        from mailha.storage import mountinfo
-        mount = mountinfo.mount_of(machine, group.mount_point)
-        if mount.mount_point != group.mount_point:
-            raise errors.Failed(f"the disk with {call.parameters['data_dir']} is no longer mounted "
-                                f"at {group.mount_point}", remedy="see who has unmounted it")
-        if mount.read_only:
-            raise errors.Failed(f"the disk with {call.parameters['data_dir']}, {mount.source}, has "
-                                "become read-only", remedy="see the kernel's log for errors of it")
+    if group.mount_point and not evidence.is_plainly_mounted(machine, group.mount_point) \
+            and call.parameters["require_mount"]:
+        _require_mount(call, machine, group.mount_point)
+    hosts = {listening.host for service in group.services for listening in service.listens}
+    here = machine.sockets.local_addresses()
+    if not all(is_local(host, here) for host in hosts):
+        _require_addresses(call, machine, _with_optional(call, group))
+
+
+def _require_mount(call: Call, machine: Machine, mount_point: str) -> None:
+    """Raise errors.Failed unless a disk that can be written to is visible at the mount point."""
+    from mailha.storage import mountinfo
+    mount = mountinfo.mount_of(machine, mount_point)
+    if mount.mount_point != mount_point:
+        raise errors.Failed(f"the disk with {call.parameters['data_dir']} is no longer mounted "
+                            f"at {mount_point}", remedy="see who has unmounted it")
+    if mount.read_only:
+        raise errors.Failed(f"the disk with {call.parameters['data_dir']}, {mount.source}, has "
+                            "become read-only", remedy="see the kernel's log for errors of it")
+
+
+def _require_addresses(call: Call, machine: Machine, group: Group) -> None:
+    """Raise errors.Failed unless each address of a required service is here, or comes back soon."""
     hosts = {listening.host for service in group.services if group.required(service)
-             for listening in service.listens if not is_local(listening.host, set())}
+             for listening in service.listens}
     end = machine.clock.monotonic() + min(PATIENCE_WITH_ADDRESS, call.left() / 4)
     while hosts:
         here = machine.sockets.local_addresses()
@@ -93,16 +136,3 @@ def _require_ground(call: Call, machine: Machine, group: Group) -> None:
                                 "cluster brings it up with ocf:heartbeat:IPaddr2")
         if hosts:
             machine.clock.sleep(PAUSE)
-
-
-def _miss(call: Call, group: Group) -> None:
-    """Raise errors.Degraded if start has left out a service that the parameters name.
-
-    It leaves out only optional ones that could not run here, and has said why.
-    """
-    names = {service.name for service in group.services}
-    missing = [name for name in call.parameters["services"] if name not in names]
-    if missing:
-        raise errors.Degraded(
-            f"optional services were left out at the start: {', '.join(missing)}",
-            remedy="the log of the start says why; 'crm_resource --restart' tries again")
