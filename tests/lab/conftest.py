@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, Callable, Generator, List
+from typing import Any, Callable, Generator, List, Optional
 
 import pytest
 
@@ -25,10 +25,14 @@ from twonode import evidence, plan, preflight  # noqa: E402
 from twonode import image as root_image  # noqa: E402
 from twonode.lab import Lab  # noqa: E402
 
+from serving_cluster import ServingCluster  # noqa: E402
+
 SUITE = os.environ.get("LAB_SUITE", "bookworm")
 """The release of the nodes; `tests/run matrix` runs these tests on each."""
 
 _living: List[Lab] = []
+_serving: List[ServingCluster] = []
+_failed: List[pytest.Item] = []
 
 
 @pytest.fixture(scope="session")
@@ -78,12 +82,49 @@ def agents_node(image: Path) -> Generator[agent_node.Node, None, None]:
 
 
 @pytest.fixture
-def node(agents_node: agent_node.Node) -> Generator[agent_node.Node, None, None]:
+def node(agents_node: agent_node.Node, request: pytest.FixtureRequest
+         ) -> Generator[agent_node.Node, None, None]:
     """Return the same as it is before anything was started; a test must stop what it starts."""
     yield agents_node
     left = agents_node.living()
     agents_node.reset()
-    assert not left, f"the test has left processes: {left}"
+    assert not left or request.node in _failed, f"the test has left processes: {left}"
+
+
+@pytest.fixture
+def cluster(image: Path) -> Generator[ServingCluster, None, None]:
+    """Return the whole cluster, healthy and with mail running; it is made for the first test only.
+
+    After each test it is made healthy again, and every acknowledged message is looked for.
+    """
+    if _serving and _serving[0].spoilt:
+        _end_serving()
+    if not _serving:
+        _end_labs_of_dead_sessions()
+        made = ServingCluster(f"t{os.getpid()}-9", SUITE)
+        _serving.append(made)
+        _living.append(made.lab)
+        made.up(lambda line: print(line, file=sys.stderr))
+    serving = _serving[0]
+    serving.begin()
+    yield serving
+    serving.end()
+
+
+def _end_serving() -> None:
+    """Take down the whole cluster."""
+    for serving in _serving:
+        _living.remove(serving.lab)
+        serving.lab.down()
+    _serving.clear()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown(nextitem: Optional[pytest.Item]) -> Generator[None, None, None]:
+    """Take down the whole cluster as soon as no test follows that wants it: it is not idle."""
+    yield
+    if "cluster" not in getattr(nextitem, "fixturenames", ()):
+        _end_serving()
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -91,6 +132,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     """Save what the nodes say at the moment in which a test fails."""
     outcome = yield
     if outcome.get_result().failed:
+        _failed.append(item)
         test = re.sub(r"[^\w.-]+", "_", item.nodeid)
         for lab in _living:
             evidence.save(lab, evidence.PLACE / test / lab.name)
