@@ -118,7 +118,8 @@ def test_letters_are_delivered_in_order_each_under_a_name_of_its_own() -> None:
     (("421 internal error: GetSession failed",), "421"),
     ((*GOOD[:3], "503 5.1.1 Connection error: 0x80040115"), "503"),
     ((*GOOD[:5], "450 4.2.0 test1@example.com Mailbox temporarily unavailable"), "450"),
-    (GOOD[:2], "closed"),
+    # Which of the two is a matter of who is faster: our next line, or the end of the connection.
+    (GOOD[:2], "closed|not connected"),
 ])
 def test_what_is_not_acknowledged_is_tried_again_under_the_same_name(
         bad: Sequence[str], answer: str) -> None:
@@ -126,7 +127,7 @@ def test_what_is_not_acknowledged_is_tried_again_under_the_same_name(
     postman = deliver(server, 3)
     accepted = [receipt.message_id for receipt in postman.receipts]
     assert len(postman.refusals) == 2
-    assert answer in postman.refusals[0][1]
+    assert re.search(answer, postman.refusals[0][1])
     assert len(set(accepted)) == len(accepted)
     assert [name for name in dict.fromkeys(message_ids(server))] == accepted
 
