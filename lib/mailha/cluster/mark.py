@@ -11,6 +11,7 @@ A recurring monitor loads this module.
 from __future__ import annotations
 
 from mailha import errors
+from mailha.system.files import of_resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,11 +28,8 @@ class Mark:
     """
 
     def __init__(self, machine: Machine, resource: str) -> None:
-        if not resource or resource.startswith(".") or "/" in resource or "\0" in resource:
-            raise errors.Failed(f"'{resource}' is no name of a resource",
-                                remedy="set OCF_RESOURCE_INSTANCE when you call the agent by hand")
+        self.path = of_resource(DIRECTORY, resource)
         self._files = machine.files
-        self.path = f"{DIRECTORY}/{resource}"
 
     def set(self) -> None:
         """Leave the mark; nothing happens if it is there. Raises errors.Failed."""

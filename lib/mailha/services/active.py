@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from mailha import errors
 from mailha.services.service import Group, Listening, Service
+from mailha.system.files import of_resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,14 +49,8 @@ class RecordUnreadable(errors.Failed):
 
 
 def path_of(resource: str) -> str:
-    """Return the record's path; the number of a clone's instance is part of the name.
-
-    Raises errors.Failed for a name that no resource has.
-    """
-    if not resource or resource.startswith(".") or "/" in resource or "\0" in resource:
-        raise errors.Failed(f"'{resource}' is no name of a resource",
-                            remedy="set OCF_RESOURCE_INSTANCE when you call the agent by hand")
-    return f"{DIRECTORY}/{resource}"
+    """Return the record's path. Raises errors.Failed for a name that no resource has."""
+    return of_resource(DIRECTORY, resource)
 
 
 def write(machine: Machine, group: Group,

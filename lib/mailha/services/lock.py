@@ -8,6 +8,7 @@ does. The lock ends with the process that holds it, however that ends.
 from __future__ import annotations
 
 from mailha import errors
+from mailha.system.files import of_resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def take(machine: Machine, resource: str, timeout: float) -> FileLock:
     timeout: seconds to wait for whoever holds it. Raises Busy when it is not free by then, and
     errors.Failed if the lock's file cannot be made.
     """
-    path = f"{DIRECTORY}/{resource}"
+    path = of_resource(DIRECTORY, resource)
     machine.files.make_directory(DIRECTORY, 0o755)
     deadline = machine.clock.monotonic() + timeout
     while True:

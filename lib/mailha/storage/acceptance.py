@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from mailha import errors
 from mailha.storage.version import Version
+from mailha.system.files import of_resource
 from mailha.system.machine import Machine
 
 DIRECTORY = "/var/lib/mailha/accepted"
@@ -22,14 +23,8 @@ class AcceptanceDamaged(errors.Failed):
 
 
 def path_of(resource: str) -> str:
-    """Return the file of a resource; the number of a clone's instance is part of the name.
-
-    Raises errors.Failed for a name that would lead out of the directory.
-    """
-    if not resource or resource.startswith(".") or "/" in resource or "\0" in resource:
-        raise errors.Failed(f"'{resource}' is no name of a resource",
-                            remedy="use a name that 'crm_resource --list' shows")
-    return f"{DIRECTORY}/{resource}"
+    """Return the file of a resource. Raises errors.Failed for a name that no resource has."""
+    return of_resource(DIRECTORY, resource)
 
 
 def accept(machine: Machine, resource: str, version: Version) -> None:

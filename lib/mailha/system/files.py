@@ -187,6 +187,19 @@ class Files:
             os.close(descriptor)
 
 
+def of_resource(directory: str, resource: str) -> str:
+    """Return the path of the file in a directory that belongs to a resource of the cluster.
+
+    resource: OCF_RESOURCE_INSTANCE; the number of a clone's instance (":0") is part of it. Raises
+    errors.Failed for a name that no resource has, and that might lead out of the directory.
+    """
+    if not resource or resource.startswith(".") or "/" in resource or "\0" in resource:
+        raise errors.Failed(f"'{resource}' is no name of a resource",
+                            remedy="use one that 'crm_resource --list' shows; an agent that is "
+                                   "called by hand takes it from OCF_RESOURCE_INSTANCE")
+    return f"{directory}/{resource}"
+
+
 def failure(verb: str, path: str, error: OSError) -> errors.Failed:
     return errors.Failed(f"cannot {verb} {path}: {error.strerror}",
                          remedy=_REMEDIES.get(error.errno or 0, ""))

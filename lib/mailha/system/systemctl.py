@@ -7,6 +7,8 @@ properties are texts as `systemctl show` prints them.
 
 from __future__ import annotations
 
+import time
+
 from mailha import errors
 from mailha.system.child_failures import ChildFailed
 from mailha.system.children import Children, Finished
@@ -16,6 +18,8 @@ from mailha.system.units import (NO_SUCH_PROCESS, NO_SUCH_UNIT, UNIT_MASKED, Sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Sequence
+
+RETRY_PAUSE = 0.1
 
 _JOB = "/org/freedesktop/systemd1/job/"
 
@@ -85,7 +89,9 @@ class Systemctl:
     def kill(self, unit: str, number: int, whom: str) -> None:
         """Send the signal to the unit's processes."""
         # --kill-who is the name that old versions know and new ones still take.
-        self._run("kill", f"--signal={number}", f"--kill-who={whom}", "--", unit)
+        # A second SIGTERM is another order than the first, so it is given once.
+        self._run("kill", f"--signal={number}", f"--kill-who={whom}", "--", unit,
+                  repeatable=number == 9)
 
     def reset_failed(self, unit: str) -> None:
         """Forget that the unit failed."""
@@ -110,19 +116,40 @@ class Systemctl:
                 found[fields[0]] = (fields[2], fields[3])
         return found
 
-    def _run(self, *arguments: str, accept: tuple[int, ...] = (0,)) -> Finished:
-        try:
-            return Children().run([self._command, "--no-pager", "--no-ask-password", *arguments],
-                                  timeout=self._timeout, accept=accept)
-        except ChildFailed as error:
-            message = error.stderr.decode("utf-8", "backslashreplace").strip()
-            # systemctl ends with code 1 both when systemd refuses and when it is not reached.
-            silent = not message or "connect" in message or "timed out" in message.lower()
-            if error.exit_code in (None, 1) and silent:
-                raise SystemdUnavailable(
-                    f"systemd answers neither on D-Bus nor through systemctl: {error.reason}",
-                    remedy="see whether PID 1 still lives: systemctl status") from None
-            name = next((name for part, name in _ERRORS if part in message), "")
-            raise UnitError(f"systemd refuses: {error.reason}", name=name) from None
-        except errors.MailhaError as error:
-            raise SystemdUnavailable(f"systemd does not answer: {error.reason}") from None
+    def _run(self, *arguments: str, accept: tuple[int, ...] = (0,),
+             repeatable: bool = True) -> Finished:
+        """Run the command, again and again while it does not reach systemd.
+
+        Only that is tried again: the command waits for nobody who executes himself anew.
+        """
+        deadline = time.monotonic() + self._timeout
+        attempt = 0
+        while True:
+            try:
+                return Children().run(
+                    [self._command, "--no-pager", "--no-ask-password", *arguments],
+                    timeout=max(0.1, deadline - time.monotonic()), accept=accept)
+            except ChildFailed as error:
+                failure = _failure(error)
+            except errors.MailhaError as error:
+                raise SystemdUnavailable(f"systemd does not answer: {error.reason}") from None
+            attempt += 1
+            # Uneven, so as not to fall into step with somebody who asks for that all the time.
+            pause = RETRY_PAUSE * (1 + attempt % 3)
+            if not repeatable or not isinstance(failure, SystemdUnavailable) \
+                    or time.monotonic() + pause >= deadline:
+                raise failure
+            time.sleep(pause)
+
+
+def _failure(error: ChildFailed) -> SystemdUnavailable | UnitError:
+    """Return what the failure of the command means."""
+    message = error.stderr.decode("utf-8", "backslashreplace").strip()
+    # systemctl ends with code 1 both when systemd refuses and when it is not reached.
+    silent = not message or "connect" in message or "timed out" in message.lower()
+    if error.exit_code in (None, 1) and silent:
+        return SystemdUnavailable(
+            f"systemd answers neither on D-Bus nor through systemctl: {error.reason}",
+            remedy="see whether PID 1 still lives: systemctl status")
+    name = next((name for part, name in _ERRORS if part in message), "")
+    return UnitError(f"systemd refuses: {error.reason}", name=name)
