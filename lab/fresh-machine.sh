@@ -50,7 +50,7 @@ must_be_able_to_run_nodes() {
     check_kernel
     check_memory
     check_disk /var
-    check_namespaces && check_overlay && check_cgroups
+    if check_namespaces; then check_mounts; fi
     check_loops
     [ -z "$refused" ] || exit 1
 }
@@ -84,23 +84,24 @@ check_namespaces() {
     fi
 }
 
-check_overlay() {
+# The directory of the trials lies where the nodes' disks are going to be.
+check_mounts() {
     trial=$(mktemp -d /var/lib/.mailha-trial-XXXXXX 2>/dev/null) || {
         refuse "/var/lib cannot be written to: make it writable"
-        return 1
+        return
     }
     mkdir "$trial/l" "$trial/u" "$trial/w" "$trial/m"
-    unshare --mount --propagation private mount -t overlay overlay \
-        -o "lowerdir=$trial/l,upperdir=$trial/u,workdir=$trial/w" "$trial/m" 2>/dev/null ||
+    try_to_mount -t overlay overlay -o "lowerdir=$trial/l,upperdir=$trial/u,workdir=$trial/w" ||
         refuse "overlayfs cannot be mounted below /var/lib: let that be on ext4, xfs or btrfs," \
                "on a kernel with overlayfs"
+    # On a directory of our own: where the host has it mounted already it cannot be mounted again.
+    try_to_mount -t cgroup2 cgroup2 ||
+        refuse "there are no cgroups of version 2: boot a kernel that has them (CONFIG_CGROUPS)"
     rm -rf "$trial"
 }
 
-check_cgroups() {
-    unshare --mount --propagation private --cgroup --fork \
-        mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null ||
-        refuse "there are no cgroups of version 2: boot a kernel that has them (CONFIG_CGROUPS)"
+try_to_mount() {
+    unshare --mount --propagation private --cgroup --fork mount "$@" "$trial/m" 2>/dev/null
 }
 
 check_loops() {

@@ -35,7 +35,8 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # overlay on the very file system that the nodes' disks are going to be on.
 TRIALS = {
     "cgroup version 2": (
-        "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        # Not on /sys/fs/cgroup: where the host has it mounted there, that would be refused.
+        'mkdir "$1/c" && mount -t cgroup2 cgroup2 "$1/c"',
         "boot a kernel with CONFIG_CGROUPS, and without cgroup_no_v1=all for containers"),
     "an overlay below /var/lib": (
         'mkdir "$1/l" "$1/u" "$1/w" "$1/m" && mount -t overlay overlay '

@@ -242,7 +242,7 @@ def test_what_is_wanting_is_said_in_one_sentence(
         host.program("awk", "case $1 in *MemAvailable*) echo 9999 ;; *) echo 10 ;; esac")
     host.program("unshare", "exit 0")
     host.program(name, script)
-    done = host.run("check_overlay() { :; }; must_be_able_to_run_nodes; echo never")
+    done = host.run("check_mounts() { :; }; must_be_able_to_run_nodes; echo never")
     said = [line for line in done.stdout.splitlines() if sentence in line]
     assert done.returncode == 1 and len(said) == 1
     assert said[0].startswith("lab/demo: ") and ": " in said[0][len("lab/demo: "):]
