@@ -62,6 +62,7 @@ class Stop:
         reserve = max(KILL_LEAST, min(KILL_MOST, (self._deadline - now) * KILL_SHARE))
         patience_ends = self._deadline - reserve
         waves = list(reversed(self._group.waves()))
+        self._take_back_starts()
         for number, wave in enumerate(waves):
             now = self._machine.clock.monotonic()
             more = number + 1 < len(waves)
@@ -72,6 +73,16 @@ class Stop:
                            else self._deadline)
         self._prove()
         self._told.forget()
+
+    def _take_back_starts(self) -> None:
+        """Take orders to start, which a start that was killed has left, out of systemd's queue.
+
+        The guard would not let them come to anything; but it may be taken off by then.
+        """
+        for sight in self._see(list(self._group.services)):
+            if sight.unit is not None and sight.unit.job in ("start", "restart") \
+                    and not sight.processes:
+                self._order(sight.service)
 
     def _end(self, wave: list[Service], end: float) -> bool:
         """Let the services of one wave end by themselves; False if some have not by then."""
