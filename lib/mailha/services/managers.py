@@ -69,12 +69,15 @@ class SystemdManager:
         """Take back every order that systemd has not begun to carry out.
 
         A unit that comes up after its start was called a failure would run behind the cluster's
-        back.
+        back. timeout: seconds for one question; after the first that is not answered no more are
+        asked, because there is hardly any time left.
         """
         for job in self._jobs.values():
             try:
                 if self._machine.systemd.job_state(job, timeout=timeout) == "waiting":
                     self._machine.systemd.cancel(job, timeout=timeout)
+            except SystemdUnavailable:
+                return
             except errors.MailhaError:
                 pass
 

@@ -37,6 +37,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 # Seconds for one greeting: a mute service is asked again rather than waited for, because another
 # one may have died in the meantime.
 GREETING = 2.0
+# Seconds for a question to systemd after the deadline: the reason still has to be told in time.
+PATIENCE_AT_THE_END = 0.5
 # The part of what is left of the budget that optional services may take.
 SHARE_OF_OPTIONAL = 0.25
 # Seconds that a copy outside of its unit has to end before it is killed, at most, and which part of
@@ -83,7 +85,7 @@ class Start:
                 self._start(wave)
             self._look_back()
         except errors.MailhaError:
-            self._manager.abandon(self._patience())
+            self._manager.abandon(PATIENCE_AT_THE_END)
             raise
 
     def _start(self, wave: list[Service]) -> None:

@@ -95,7 +95,7 @@ class Examination:
     def _unit(self, name: str) -> errors.MailhaError | None:
         """Find what is wrong with the unit of a service."""
         unit = profile.SERVICES[name].unit
-        seen = self._machine.systemd.units([unit])[unit]
+        seen = self._machine.systemd.units([unit], timeout=_share(self._call))[unit]
         if seen.load == "masked":
             return errors.NotAllowedHere(f"the unit {unit} of service {name} is masked",
                                          remedy=f"systemctl unmask {unit}")
@@ -107,7 +107,8 @@ class Examination:
         if seen.load != "loaded":
             return errors.NotAllowedHere(f"systemd cannot load {unit} ({seen.load})",
                                          remedy=f"see 'systemctl status {unit}'")
-        self._units[name] = {"Id": seen.name, **self._machine.systemd.properties(seen.name)}
+        self._units[name] = {"Id": seen.name, **self._machine.systemd.properties(
+            seen.name, timeout=_share(self._call))}
         path, _ = self._command(name)
         if path and not self._machine.files.exists(path):
             return errors.NotInstalled(f"{unit} runs {path}, which does not exist",
