@@ -224,6 +224,7 @@ class Systemd:
                                      remedy="boot with systemd, or use manager=direct")
         total = self.timeout if timeout is None else timeout
         end = time.monotonic() + total * self._share_of_dbus
+        attempt = 0
         while self._share_of_dbus:
             for way in list(self._ways):
                 now = time.monotonic()
@@ -240,9 +241,13 @@ class Systemd:
                         ) from None
                 except _NotReached:
                     way.close()
-            if time.monotonic() + RETRY_PAUSE >= end:
+            attempt += 1
+            # Uneven, so as not to fall into step with somebody who lets it execute itself anew all
+            # the time: asked just before each time, it never answers.
+            pause = RETRY_PAUSE * (1 + attempt % 4)
+            if time.monotonic() + pause >= end:
                 break
-            time.sleep(RETRY_PAUSE)
+            time.sleep(pause)
         return None
 
 
