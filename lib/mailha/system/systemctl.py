@@ -19,7 +19,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Sequence
 
+# Seconds between two tries to reach systemd, and how long to try: it executes itself anew in a
+# fraction of one, and whoever stops a service has many questions.
 RETRY_PAUSE = 0.1
+RETRY_FOR = 1.0
 
 _JOB = "/org/freedesktop/systemd1/job/"
 
@@ -122,7 +125,8 @@ class Systemctl:
 
         Only that is tried again: the command waits for nobody who executes himself anew.
         """
-        deadline = time.monotonic() + self._timeout
+        begin = time.monotonic()
+        deadline = begin + self._timeout
         attempt = 0
         while True:
             try:
@@ -137,7 +141,7 @@ class Systemctl:
             # Uneven, so as not to fall into step with somebody who asks for that all the time.
             pause = RETRY_PAUSE * (1 + attempt % 3)
             if not repeatable or not isinstance(failure, SystemdUnavailable) \
-                    or time.monotonic() + pause >= deadline:
+                    or time.monotonic() + pause >= min(deadline, begin + RETRY_FOR):
                 raise failure
             time.sleep(pause)
 
