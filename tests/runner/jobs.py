@@ -33,17 +33,17 @@ stopping = threading.Event()
 _running: List["subprocess.Popen[bytes]"] = []
 
 
-def pytest(tally: Tally, target: str, *, label: str, tell: bool,
+def pytest(tally: Tally, *targets: str, label: str, tell: bool,
            environment: Mapping[str, str] = {}) -> None:
-    """Run the tests of a file or folder and add what comes of each.
+    """Run the tests of files or folders and add what comes of each.
 
-    target: relative to the checkout.
+    targets: relative to the checkout.
     label: stands before the name of each test where the same ones run more than once, else empty.
     tell: say a line for every test, not only for those that do not pass.
     """
     reader, writer = os.pipe()
     argv = [sys.executable, "-m", "pytest", "-p", "runner.reporting", "-p", "no:cacheprovider",
-            "-q", target]
+            "-q", *targets]
     with tempfile.TemporaryFile() as output:
         started = _start(argv, output, {**environment, DESCRIPTOR: str(writer)}, (writer,))
         os.close(writer)
@@ -56,7 +56,7 @@ def pytest(tally: Tally, target: str, *, label: str, tell: bool,
                           f"pytest ended in the middle of it, with code {code}"), tell=tell)
     elif code not in (0, 1):
         why = "no test in it" if code == NO_TESTS_COLLECTED else f"pytest ended with code {code}"
-        tally.add(Outcome(label + target, FAILED, 0, said, why), tell=tell)
+        tally.add(Outcome(label + " ".join(targets), FAILED, 0, said, why), tell=tell)
 
 
 def program(tally: Tally, name: str, argv: Sequence[str]) -> None:

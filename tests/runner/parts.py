@@ -24,8 +24,10 @@ SUITES = ("bullseye", "bookworm", "trixie")
 
 
 def unit(tally: Tally) -> None:
-    """Run the tests that need neither root nor network."""
-    jobs.pytest(tally, "tests/unit", label="", tell=False)
+    """Run the tests that need neither root nor network, one half of the files on each core."""
+    files = [str(path) for path in _files("tests/unit")]
+    _at_a_time(2, tally, [functools.partial(jobs.pytest, tally, *half, label="", tell=False)
+                          for half in (files[::2], files[1::2])])
     tally.say(f"unit: {len(tally.outcomes)} tests so far")
 
 

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from hypothesis import settings
 from kopano_node import Node, prepare
+
+# Of each property, as many examples as fit into a run that people do not mind to wait for.
+settings.register_profile("quick", max_examples=40, deadline=None)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")
