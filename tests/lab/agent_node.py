@@ -120,8 +120,8 @@ class Node:
         """Stop the resource, which has to succeed and to leave nothing."""
         answer = self.stop(**options)
         assert answer.code == 0, str(answer)
-        services = options.get("services", ALL).split()
-        assert not [pid for name in services for pid in self.pids(name)], str(answer)
+        left = self.living()
+        assert not set(left) & set(options.get("services", ALL).split()), f"{answer}{left}"
         assert self.jobs() == "", f"orders are left in systemd's queue: {self.jobs()}"
         return answer
 
@@ -197,6 +197,18 @@ class Node:
     def set_version(self, version: str) -> None:
         """Install another release of the stand-in, as a package manager would."""
         self.sh(f"echo {version} >/usr/lib/kopano-standin/version")
+
+    @contextlib.contextmanager
+    def unit(self, name: str, text: str) -> Iterator[None]:
+        """Have another unit for a while; it is stopped and removed after."""
+        path = f"/etc/systemd/system/{name}.service"
+        self.write(path, text)
+        self.sh("systemctl daemon-reload")
+        try:
+            yield
+        finally:
+            self.sh(f"rm -f /run/block-*; systemctl stop {name} || :; rm {path};"
+                    " systemctl daemon-reload")
 
     @contextlib.contextmanager
     def drop_in(self, service: str, text: str, *, name: str = "override",

@@ -48,6 +48,10 @@ def execute(argv, environment, timeout, user, limits, umask, directory):
             os.write(2, repr(error).encode())
         finally:
             os._exit(126)
+    try:
+        os.setpgid(pid, pid)
+    except PermissionError:
+        pass  # it has done so itself and executes the program already
     os.close(out[1])
     os.close(err[1])
     handle = os.pidfd_open(pid)
