@@ -3,7 +3,8 @@
 
 ``key = value``, comments start with ``#`` in the first column, ``!include FILE`` reads another
 file, and the last assignment wins (measured), so that a line appended to a shipped file has effect.
-A line that is none of these is passed over without a word. A key that the running release does not know is an error; what the error leads to depends on the service.
+A line that is none of these is passed over without a word. A key that the running release does not
+know is an error; what the error leads to depends on the service.
 """
 
 from __future__ import annotations

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The README: what an administrator copies out of it works, and what it says of agents is so."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Dict, Iterator
+from xml.etree import ElementTree
+
+import pytest
+
+from twonode import image
+from twonode.sandbox import Sandbox
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+README = (CHECKOUT / "README.md").read_text()
+LIMIT = 60
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Sandbox]:
+    """A machine with the cluster's tools, and the checkout in /checkout."""
+    if os.geteuid():
+        pytest.skip("the sandbox needs root")
+    with Sandbox(image.ensure(os.environ.get("LAB_SUITE", "bookworm")), suite=False) as sandbox:
+        for folder in ("agents", "bin", "lib"):
+            shutil.copytree(CHECKOUT / folder, sandbox.path("/checkout") / folder,
+                            ignore=shutil.ignore_patterns("__pycache__"))
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def installed(node: Sandbox) -> Sandbox:
+    """The machine after the commands of the README's chapter "Install"."""
+    block = re.search(r"```sh\n(.*?)```", README, re.DOTALL)
+    assert block is not None
+    node.run(["sh", "-e", "-c", f"cd /checkout\n{block.group(1)}\nrm -r /checkout"], timeout=LIMIT,
+             check=True)
+    return node
+
+
+@pytest.mark.parametrize("agent", sorted(path.name for path in (CHECKOUT / "agents").iterdir()))
+def test_the_cluster_finds_every_agent_after_the_installation(
+        installed: Sandbox, agent: str) -> None:
+    done = installed.run(["crm_resource", "--show-metadata", f"ocf:mailha:{agent}"], timeout=LIMIT)
+    assert done.returncode == 0, done.stderr
+    assert f'<resource-agent name="{agent}"' in done.stdout
+
+
+def test_the_library_is_compiled_after_the_installation(installed: Sandbox) -> None:
+    library = installed.path("/usr/lib/ocf/lib/mailha")
+    sources = list(library.rglob("*.py"))
+    assert len(sources) == len(list(library.rglob("*.pyc"))) > 10
+
+
+def test_the_tool_finds_the_library_after_the_installation(installed: Sandbox) -> None:
+    done = installed.run(["mailha", "--version"], timeout=LIMIT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_parameter_that_is_named_exists_with_that_default(installed: Sandbox) -> None:
+    described = installed.run(["crm_resource", "--show-metadata", "ocf:mailha:kopano"],
+                              timeout=LIMIT, check=True).stdout
+    defaults: Dict[str, str] = {
+        parameter.get("name", ""): parameter.find("content").get("default", "")  # type: ignore
+        for parameter in ElementTree.fromstring(described).iter("parameter")}
+    table = README.partition("| parameter of `kopano` |")[2].partition("\n\n")[0]
+    named: Dict[str, str] = {}
+    for names, values in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]*)\|", table, re.MULTILINE):
+        words = re.findall(r"\w+", names)
+        given = [values.strip()] if len(words) == 1 else values.strip().split(", ")
+        named.update(zip(words, given))
+    assert named == defaults
+
+
+@pytest.mark.parametrize("command", ["lab/demo", "tests/run", "lab/lab", ".ci/run"])
+def test_every_command_is_there(command: str) -> None:
+    assert os.access(CHECKOUT / command, os.X_OK)
+
+
+def test_there_is_one_command_for_the_demonstration_and_one_for_the_tests() -> None:
+    lines = [line.strip() for line in README.splitlines() if line.startswith("    sudo ")]
+    assert lines == ["sudo lab/demo", "sudo tests/run"]
+
+
+def test_continuous_integration_calls_the_test_command() -> None:
+    assert "exec sudo tests/run\n" in (CHECKOUT / ".ci/run").read_text()
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (CHECKOUT / target).exists(), target
