@@ -17,8 +17,8 @@ from runner.tally import FAILED, Outcome, Tally
 
 Job = Callable[[], None]
 
-LABS_AT_A_TIME = 2
-"""A laboratory mostly waits; two of them side by side suit two cores."""
+FILES_AT_A_TIME = 2
+"""A laboratory mostly waits, and so does much else; two files side by side suit two cores."""
 
 SUITES = ("bullseye", "bookworm", "trixie")
 
@@ -40,7 +40,7 @@ def lint(tally: Tally) -> None:
 
 def contract(tally: Tally) -> None:
     """Check the agents as files and load the examples, in sandboxes."""
-    _at_a_time(1, tally, [
+    _at_a_time(FILES_AT_A_TIME, tally, [
         functools.partial(jobs.pytest, tally, str(path), label="", tell=True)
         for path in _files("tests/contract")])
 
@@ -61,7 +61,7 @@ PARTS = {"unit": unit, "lint": lint, "contract": contract, "lab": lab, "matrix":
 
 def _lab(tally: Tally, suite: str, label: str) -> None:
     _build_image(tally, suite)
-    _at_a_time(LABS_AT_A_TIME, tally, [
+    _at_a_time(FILES_AT_A_TIME, tally, [
         functools.partial(jobs.pytest, tally, str(path), label=label, tell=True,
                           environment={"LAB_SUITE": suite})
         for path in _files("tests/lab")])
