@@ -52,11 +52,22 @@ def cluster(plan: Plan, example: Path = EXAMPLE) -> str:
 
     Raises ExampleChanged when the example and this module no longer fit.
     """
-    text = _replace((example / "cluster.crm").read_text(), _differences(plan))
+    text = (example / "cluster.crm").read_text()
+    _replace(text, _differences(plan))
+    return adapt(text, plan)
+
+
+def adapt(text: str, plan: Plan) -> str:
+    """Return a configuration of any of the examples as the cluster of `plan` can load it.
+
+    Raises ExampleChanged for what it names that the laboratory does not have.
+    """
+    differences = _differences(plan)
+    text = _replace(text, {old: new for old, new in differences.items() if old in text})
     left = re.search(r"192\.168\.\S*|/dev/mapper/\S*|CHANGE-ME", text)
     if left:
-        raise ExampleChanged(f"{example}/cluster.crm has {left.group()}, which the laboratory "
-                             "does not know how to replace")
+        raise ExampleChanged(f"a configuration of the examples has {left.group()}, which the "
+                             "laboratory does not know how to replace")
     return _at_the_pace_of_the_lab(text)
 
 
