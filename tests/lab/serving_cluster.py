@@ -7,6 +7,7 @@ ends when everything is well again and not one acknowledged message is lost; see
 
 from __future__ import annotations
 
+import html
 import re
 import socket
 import subprocess
@@ -33,6 +34,8 @@ DEEP_INTERVAL = 5
 
 LETTERS_PER_SECOND = 5.0
 LMTP_PORT, POP3_PORT = 2003, 110
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 UNITS = tuple(f"kopano-{service}" for service in SERVICES)
 
@@ -212,7 +215,9 @@ class ServingCluster:
             match = re.fullmatch(r"(.+)_([a-z-]+)_\d+", each.get("op_key", ""))
             assert match is not None, each.attrib
             found.append(Failure(match.group(1), match.group(2), each.get("node", ""),
-                                 int(each.get("exitcode", "-1")), each.get("exitreason", "")))
+                                 int(each.get("exitcode", "-1")),
+                                 # Pacemaker 2.1 escapes it twice.
+                                 html.unescape(each.get("exitreason", ""))))
         return found
 
     def await_failure(self, resource: str, task: str, *, node: str, code: int,
@@ -240,6 +245,17 @@ class ServingCluster:
             for each in self.happenings("fenced", witness=node):
                 found.setdefault(f"{each.when:.0f} {each.subject}", each.subject)
         return list(found.values())
+
+    def fencings(self, node: str, seen_by: str) -> List[str]:
+        """Return how the latest attempts to fence a node ended: "success", "failed", "pending"."""
+        root = ElementTree.fromstring(
+            self.run("crm_mon", "-1", "--output-as=xml", node=seen_by))
+        return [event.get("status", "") for event in root.iterfind("fence_history/fence_event")
+                if event.get("target") == node]
+
+    def pids(self, node: str, program: str) -> List[str]:
+        """Return the number of every process of a program, whoever started it."""
+        return self.run("pidof", "-x", program, node=node, check=False).split()
 
     def processes(self, node: str) -> Dict[str, Process]:
         """Return the main process of each unit of Kopano that runs on a node."""
@@ -317,14 +333,18 @@ class ServingCluster:
         """Say whether the controller in charge is idle and the scheduler wants nothing of it."""
         if "S_IDLE" not in self.run("crmadmin", "--status", self.in_charge()):
             return False
-        plan = re.search(r"^Transition Summary:(.*)^Revised", self.run(
-            "crm_simulate", "--live-check", "--simulate"), re.DOTALL | re.MULTILINE)
+        # Not the summary before it, which also names what cannot be done.
+        plan = re.search(r"^Executing cluster transition:(.*)^Revised", self.run(
+            "crm_simulate", "--live-check", "--simulate"), re.DOTALL | re.MULTILINE | re.IGNORECASE)
         return plan is not None and "*" not in plan.group(1)
 
-    def load(self, text: str, node: Optional[str] = None) -> None:
-        """Load a configuration for crmsh."""
-        self.run("crm", "-F", "configure", "load", "update", "-", node=node, input=text,
-                 timeout=120)
+    def load(self, path: str) -> None:
+        """Load a file of the examples, with the laboratory's addresses and pace, over what is there.
+
+        path: below examples/.
+        """
+        text = configuration.adapt((EXAMPLES / path).read_text(), self.lab.plan)
+        self.run("crm", "-F", "configure", "load", "update", "-", input=text, timeout=120)
 
     def bring_to(self, node: str) -> None:
         """Have both groups on a node, with mail running, for a test that begins there."""
@@ -374,8 +394,3 @@ class ServingCluster:
 
     def _connect(self, port: int, timeout: float) -> socket.socket:
         return self.lab.connect(configuration.KOPANO_ADDRESS, port, timeout)
-
-
-def example(path: str) -> str:
-    """Return the text of a file of the examples."""
-    return (Path(__file__).resolve().parents[2] / "examples" / path).read_text()

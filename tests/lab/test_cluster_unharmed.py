@@ -16,11 +16,6 @@ def probes(cluster: ServingCluster, node: str) -> Set[str]:
             if "Result of probe operation for kopano_services" in line}
 
 
-def pid(cluster: ServingCluster, node: str, program: str) -> str:
-    """Return the number of a process, empty while there is none."""
-    return cluster.run("pidof", "-x", program, node=node, check=False).strip()
-
-
 def test_in_maintenance_mode_nothing_is_touched_neither_then_nor_afterwards(
         cluster: ServingCluster) -> None:
     node = cluster.active
@@ -80,10 +75,10 @@ def test_mail_survives_the_death_of_pacemakers_executor(cluster: ServingCluster)
 
 def test_mail_survives_the_death_of_pacemakerd(cluster: ServingCluster) -> None:
     node = cluster.active
-    before, old = cluster.processes(node), pid(cluster, node, "pacemakerd")
+    before, old = cluster.processes(node), cluster.pids(node, "pacemakerd")
     cluster.kill(node, "pacemakerd")
     cluster.wait_until("pacemakerd runs again",
-                       lambda: pid(cluster, node, "pacemakerd") not in ("", old))
+                       lambda: cluster.pids(node, "pacemakerd") not in ([], old))
     cluster.run("crm_resource", "-r", "kopano_services", "--refresh", node=node)
     cluster.wait_until("Kopano has been probed", lambda: probes(cluster, node))
     cluster.settle()
@@ -100,14 +95,14 @@ def test_a_left_over_spooler_on_the_passive_node_neither_restarts_kopano_nor_kee
     cluster.bring_to(node)
     before, since = cluster.processes(node), time.time()
     cluster.run("systemd-run", "--unit=left-over", "/usr/sbin/kopano-spooler", "-F", node=passive)
-    cluster.wait_until("it runs", lambda: pid(cluster, passive, "kopano-spooler"))
+    cluster.wait_until("it runs", lambda: cluster.pids(passive, "kopano-spooler"))
     cluster.run("crm_resource", "-r", "kopano_services", "--refresh")
     cluster.wait_until("Kopano has been probed", lambda: probes(cluster, passive))
     cluster.settle()
     cluster.all_run(on=node)
     assert cluster.processes(node) == before
     assert cluster.refused(since) == []
-    assert pid(cluster, passive, "kopano-spooler")
+    assert cluster.pids(passive, "kopano-spooler")
     assert "spooler runs on this node although" in cluster.journal(passive, "pacemaker")
 
     cluster.bring_to(passive)
