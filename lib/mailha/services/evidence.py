@@ -65,6 +65,17 @@ class Sight:
         """Whether systemd has no such unit, or was forbidden to have one."""
         return self.unit is not None and self.unit.load != "loaded"
 
+    @property
+    def hollow(self) -> bool:
+        """Whether systemd keeps the unit up without a process: it does not start such a one.
+
+        It calls a unit active whose daemons are dead (RemainAfterExit, as in every unit that is
+        made of an init script), and one that it is going to restart some time activating.
+        """
+        return not self.processes and self.unit is not None and (
+            self.unit.active in ("active", "reloading")
+            or self.unit.sub.startswith("auto-restart"))
+
     def __repr__(self) -> str:
         return f"<{self.service.name} {self.phase}: {self.reason}>"
 
@@ -130,6 +141,10 @@ def _unit(machine: Machine, service: Service, unit: Unit | None) -> Sight:
         return Sight(service, STOPPING, f"{state}: it is being stopped", unit, processes)
     if active in ("activating", "maintenance"):
         return Sight(service, STARTING, state, unit, processes)
+    if active in ("inactive", "failed") and unit is not None and unit.job:
+        # It was started between the question to systemd and the look at its control group.
+        return Sight(service, STARTING, f"{state}, and there is an order to {unit.job} it", unit,
+                     processes)
     if active in ("inactive", "failed"):
         return Sight(service, BROKEN, f"{state}, but processes of it live on: {_list(processes)}",
                      unit, processes)

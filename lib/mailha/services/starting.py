@@ -69,6 +69,7 @@ class Start:
         self._proven: set[str] = set()
         self._given_up: set[str] = set()
         self._last_complaint: dict[str, str] = {}
+        self._hollow: set[str] = set()
         self._killing: dict[tuple[int, int], float] = {}
 
     def run(self) -> None:
@@ -129,6 +130,10 @@ class Start:
         Raises errors.Failed when it is dead, or in a state that no waiting will cure.
         """
         service = sight.service
+        if not sight.hollow:
+            self._hollow.discard(service.name)
+        elif self._passes(sight):
+            return
         if sight.phase == BROKEN:
             raise errors.Failed(f"{service.name} is broken: {sight.reason}",
                                 remedy="Pacemaker stops all of it and tries again; see its log")
@@ -154,6 +159,23 @@ class Start:
             self._last_complaint[service.name] = sight.reason
             return
         self._ask(sight)
+
+    def _passes(self, sight: Sight) -> bool:
+        """Tell whether a unit without process, which systemd calls active, may soon be otherwise.
+
+        One that was so before has to be stopped first: systemd takes it for started. One of ours
+        gets a second look, because its process may just have died, or not have arrived in its
+        control group yet.
+        """
+        service = sight.service
+        self._last_complaint[service.name] = sight.reason
+        if service.name not in self._launched:
+            self._manager.stop(service, self._patience())
+            return True
+        if service.name in self._hollow:
+            return False
+        self._hollow.add(service.name)
+        return True
 
     def _ask(self, sight: Sight) -> None:
         """Ask a service, whose processes and sockets are there, whether it truly serves."""

@@ -62,7 +62,7 @@ class Stop:
         reserve = max(KILL_LEAST, min(KILL_MOST, (self._deadline - now) * KILL_SHARE))
         patience_ends = self._deadline - reserve
         waves = list(reversed(self._group.waves()))
-        self._take_back_starts()
+        self._settle_empty_units()
         for number, wave in enumerate(waves):
             now = self._machine.clock.monotonic()
             more = number + 1 < len(waves)
@@ -74,14 +74,15 @@ class Stop:
         self._prove()
         self._told.forget()
 
-    def _take_back_starts(self) -> None:
-        """Take orders to start, which a start that was killed has left, out of systemd's queue.
+    def _settle_empty_units(self) -> None:
+        """Stop units that have no process and are not simply inactive.
 
-        The guard would not let them come to anything; but it may be taken off by then.
+        That takes orders to start, which a start that was killed has left, out of systemd's queue;
+        the guard would not let them come to anything, but it may be taken off by then.
         """
         for sight in self._see(list(self._group.services)):
-            if sight.unit is not None and sight.unit.job in ("start", "restart") \
-                    and not sight.processes:
+            if sight.hollow or sight.unit is not None and not sight.processes \
+                    and sight.unit.job in ("start", "restart"):
                 self._order(sight.service)
 
     def _end(self, wave: list[Service], end: float) -> bool:
