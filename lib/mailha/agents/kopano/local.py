@@ -139,9 +139,10 @@ class Examination:
 
     def _wrong_file(self, name: str) -> errors.MailhaError | None:
         """Find whether the unit of a service reads another file than the one that we read."""
-        _, arguments = self._command(name)
+        path, arguments = self._command(name)
         service = self._service(name)
-        if not arguments or not service.configuration:
+        # The "-c" of a shell names no file.
+        if not service.configuration or _base(path) != _base(service.program):
             return None
         own = configuration_of(arguments, service.default_configuration)
         if own == service.configuration:
@@ -219,7 +220,7 @@ class Examination:
             service.unit = str(self._units[name]["Id"])
             path, _ = self._command(name)
             # The unit knows best where the program is; behind a shell or a wrapper it is not shown.
-            if path.rpartition("/")[2] == service.program.rpartition("/")[2]:
+            if _base(path) == _base(service.program):
                 service.program = path
         return service
 
@@ -230,6 +231,11 @@ class Examination:
             # From systemctl, which is asked where D-Bus cannot be used, it is a text for people.
             return "", []
         return (str(rows[0][0]), list(rows[0][1])) if rows else ("", [])
+
+
+def _base(path: str) -> str:
+    """Return the last part of a path."""
+    return path.rpartition("/")[2]
 
 
 def _share(call: Call) -> float:
