@@ -169,6 +169,10 @@ class Node:
         """Return systemd's queued orders for Kopano's units."""
         return self.sh("systemctl list-jobs --no-legend --plain | grep kopano- || :")
 
+    def marks(self) -> str:
+        """Return the names of the resources that are marked as active."""
+        return self.sh("ls /run/mailha/active 2>/dev/null || :")
+
     def kill(self, *pids: int, signal: str = "KILL") -> None:
         """Send processes a signal; one that has ended is no error."""
         self.sh(f"kill -{signal} {' '.join(map(str, pids))} || :", check=False)

@@ -12,7 +12,7 @@ from typing import List
 
 import pytest
 
-from agent_node import ALL, Node
+from agent_node import Node
 from waiting import wait_for
 
 MANAGERS = ["systemd", "direct"]

@@ -178,7 +178,7 @@ def test_who_does_not_reach_systemd_at_all_looks_for_himself(node: Node) -> None
         assert node.monitor(services=services, timeout=5).code == 7
         answer = node.start(services=services, timeout=5)
         assert answer.code == 1 and answer.seconds < 5 and "systemd" in answer.reason
-        assert node.living() == {} and node.sh("ls /run/mailha/active") == ""
+        assert node.living() == {} and node.marks() == ""
 
 
 def test_a_stop_by_hand_is_found_and_a_restart_by_hand_is_fine(node: Node) -> None:
