@@ -26,11 +26,12 @@ ONLINE_LIMIT = 10.0
 
 
 def boot_id(lab: Lab, node: str) -> str:
-    """Return what differs from boot to boot; the kernel's own boot id is the host's."""
+    """Return what differs from boot to boot, or nothing while the node cannot say; a systemd that
+    shuts down answers nobody. The kernel's own boot id is the host's."""
     try:
         return lab.execute(node, ["systemctl", "show", "-p", "UserspaceTimestampMonotonic"],
                            timeout=20).stdout
-    except (LabError, CommandFailed):
+    except (LabError, CommandFailed, subprocess.TimeoutExpired):
         return ""
 
 
