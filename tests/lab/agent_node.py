@@ -15,6 +15,8 @@ import calling
 from calling import Answer, Running
 from kopano import provision
 from kopano.layout import SERVICES
+from kopano.standin import schema
+from kopano.standin.release import Release
 from twonode.lab import Lab
 from waiting import wait_for
 
@@ -201,6 +203,13 @@ class Node:
     def set_version(self, version: str) -> None:
         """Install another release of the stand-in, as a package manager would."""
         self.sh(f"echo {version} >/usr/lib/kopano-standin/version")
+
+    def database(self, version: str) -> None:
+        """Make Kopano's database anew, as of a release."""
+        statements = schema.statements(Release(version), provision.USERS)
+        self.sh("mariadb <<'END_OF_STATEMENTS'\nDROP DATABASE IF EXISTS kopano;"
+                " CREATE DATABASE kopano CHARACTER SET utf8mb4; USE kopano;\n"
+                + ";\n".join(statements) + ";\nEND_OF_STATEMENTS")
 
     @contextlib.contextmanager
     def unit(self, name: str, text: str) -> Iterator[None]:

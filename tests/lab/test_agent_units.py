@@ -88,7 +88,8 @@ def test_what_the_guard_keeps_from_starting(node: Node) -> None:
     node.stopped(services=FEW)
     for order in ("start", "restart", "reload-or-restart", "try-restart"):
         node.sh(f"systemctl {order} kopano-server kopano-ical || :")
-    with node.unit("pulling", "[Unit]\nRequires=kopano-server.service\nAfter=kopano-server.service\n"
+    with node.unit("pulling", "[Unit]\nRequires=kopano-server.service\n"
+                              "After=kopano-server.service\n"
                               "[Service]\nExecStart=/bin/sleep 600\n"):
         node.sh("systemctl start pulling || :")
         assert node.living() == {}
