@@ -188,7 +188,7 @@ fetching_failed() {
         say "the disk is too full to install packages: make room on /var"
     elif grep -qE "$UNREACHABLE" "$said" "$said.lists"; then
         say "the package archive cannot be reached: connect this machine to its network, or correct" \
-            "the sources and the proxy in /etc/apt ($(last_error))"
+            "the sources and the proxy in /etc/apt ($(unreached))"
     elif grep -q 'Unable to locate package\|has no installation candidate' "$said"; then
         say "apt does not know a package that is needed: this wants Debian 12 or later with its" \
             "main archive in /etc/apt ($(last_error))"
@@ -196,6 +196,10 @@ fetching_failed() {
         say "packages could not be installed: $(last_error)"
     fi
     exit 1
+}
+
+unreached() {
+    grep -hE "$UNREACHABLE" "$said" "$said.lists" | head -n 1 | sed 's/^[EW]: //; s/^ *//' | cut -c 1-150
 }
 
 last_error() {

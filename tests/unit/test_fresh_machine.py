@@ -160,7 +160,9 @@ def test_an_archive_that_cannot_be_reached_is_not_called_an_unknown_package(host
     host.apt("[ $action = update ] && { echo \"W: Failed to fetch x  Could not resolve 'm'\"; "
              "exit 0; }; echo 'E: Unable to locate package mmdebstrap'; exit 100")
     done = host.run("fetch mmdebstrap")
-    assert "the package archive cannot be reached" in done.stdout.splitlines()[-1]
+    said = done.stdout.splitlines()[-1]
+    assert "the package archive cannot be reached" in said
+    assert said.endswith("(Failed to fetch x  Could not resolve 'm')")
 
 
 LOCKED = ("E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 4711 "
