@@ -148,6 +148,9 @@ class FakeFiles:
     def modified(self, path: str) -> Optional[float]:
         return self.times.get(path) if path in self.content else None
 
+    def is_device(self, path: str) -> bool:
+        return path.startswith("/dev/")
+
     def names(self, path: str) -> List[str]:
         base = path.rstrip("/") + "/"
         return sorted({each[len(base):].partition("/")[0]

@@ -76,7 +76,16 @@ def test_read_tells_missing_from_unreadable_and_refuses_the_huge(tmp_path: Path)
 
 def test_fifo_in_the_place_of_a_file_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
-    assert Files().read(str(tmp_path / "x")) == b""
+    with pytest.raises(OSError, match="FIFO"):
+        Files().read(str(tmp_path / "x"))
+
+
+def test_device_is_told_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"")
+    os.symlink("/dev/null", tmp_path / "link")
+    found = [Files().is_device(path) for path in (
+        "/dev/null", str(tmp_path / "link"), str(tmp_path / "x"), str(tmp_path), "/none")]
+    assert found == [True, True, False, False, False]
 
 
 def test_remove_exists_names_modified(tmp_path: Path) -> None:

@@ -36,24 +36,27 @@ _LOCALE = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?(KOPANO_[A-Z_]*LOCALE)=(\"[^\"]*\"|'[^']*'|[^\s#]*)")
 
 
-def clear(machine: Machine, services: Iterable[Service]) -> list[str]:
+def clear(machine: Machine, services: Iterable[Service], *, timeout: float = _TIMEOUT
+          ) -> list[str]:
     """Remove what dead services left: pid files, sockets, the upgrade lock. Return their paths.
 
     What belongs to a living process stays, and so does a file that is something else than its
-    name in the configuration says. Raises errors.Failed for what cannot be removed.
+    name in the configuration says. timeout: seconds for all files that are not in /run. Raises
+    errors.Failed for what cannot be removed.
     """
+    deadline = machine.clock.monotonic() + timeout
     wanted = [service for service in services if service.program]
     running = machine.processes.find_each({service.program for service in wanted})
     sockets = {_short(path) for path in machine.sockets.unix_listeners()}
     removed = []
     for service in wanted:
         living = [process for process in running[service.program] if service.claims(process)]
-        if service.pid_file and _is_stale(machine, service, living):
+        if service.pid_file and _is_stale(machine, service, living, deadline):
             removed.append(service.pid_file)
         if living:
             continue
         removed += [path for path in service.pipes
-                    if _short(path) not in sockets and _is_socket(machine, path)]
+                    if _short(path) not in sockets and _is_socket(machine, path, deadline)]
         if service.name == "server" and not running[service.program]:
             removed.append(UPGRADE_LOCK)
     return [path for path in removed if machine.files.remove(path)]
@@ -113,13 +116,14 @@ def environment(machine: Machine) -> dict[str, str]:
             "KOPANO_USERSCRIPT_LOCALE": found.get("KOPANO_USERSCRIPT_LOCALE", "C")}
 
 
-def _is_stale(machine: Machine, service: Service, living: list[Process]) -> bool:
+def _is_stale(machine: Machine, service: Service, living: list[Process],
+              deadline: float) -> bool:
     """Tell whether a service's pid file names no living process of it.
 
     Kopano's own test is the command line, which is empty for a zombie and for a kernel thread, and
     these it takes for itself (measured with pid 2). Ours is the program that runs.
     """
-    content = _content(machine, service.pid_file, _LONGEST_PID)
+    content = _content(machine, service.pid_file, _LONGEST_PID, deadline)
     if content is None:
         return False
     text = content.strip(b" \t\r\n\0")
@@ -128,18 +132,21 @@ def _is_stale(machine: Machine, service: Service, living: list[Process]) -> bool
     return int(text or 0) not in [process.pid for process in living]
 
 
-def _is_socket(machine: Machine, path: str) -> bool:
+def _is_socket(machine: Machine, path: str, deadline: float) -> bool:
     """Tell whether a path is a socket: it cannot be opened as a file."""
-    return _content(machine, path, 0) == b""
+    return _content(machine, path, 0, deadline) == b""
 
 
-def _content(machine: Machine, path: str, limit: int) -> bytes | None:
+def _content(machine: Machine, path: str, limit: int, deadline: float) -> bytes | None:
     """Return a small file's content, b"" for a socket, None for what is large, no file, or absent.
 
     In a child unless it is in /run: the configuration may name any path, also one on the shared
     disk.
     """
     def read_leftover() -> bytes:
+        # "pid_file = /dev/null" is a way to have none, and reads like an empty one.
+        if machine.files.is_device(path):
+            return b"-"
         try:
             return b"+" + machine.files.read(path, limit)
         except OSError as error:
@@ -151,7 +158,8 @@ def _content(machine: Machine, path: str, limit: int) -> bytes | None:
         found = read_leftover()
     else:
         try:
-            found = machine.children.bounded(read_leftover, timeout=_TIMEOUT)
+            left = deadline - machine.clock.monotonic()
+            found = machine.children.bounded(read_leftover, timeout=max(0.1, left))
         except ChildFailed:
             return None
     return found[1:] if found[:1] == b"+" else None
