@@ -33,13 +33,22 @@ def stop(call: Call, machine: Machine) -> None:
         _unmark(call, machine)
         manager = manager_of(machine, group, dict, record.processes if record else None)
         Stop(machine, group, manager, deadline=deadline, log=call.log).run()
-        try:
-            leftovers.clear(machine, list(group.services))
-        except errors.MailhaError as error:
-            call.log.warning(f"everything has stopped, but not everything is tidy: {error}")
+        _tidy_up(call, machine, group)
     finally:
         if held is not None:
             held.release()
+
+
+def _tidy_up(call: Call, machine: Machine, group: Group) -> None:
+    """Remove what the dead have left, as far as there is time for it.
+
+    It has been proven that nothing lives, so nothing may make a failure of this stop any more: not
+    even a lack of memory.
+    """
+    try:
+        leftovers.clear(machine, list(group.services), timeout=call.left() / 2)
+    except Exception as error:
+        call.log.warning(f"everything has stopped, but not everything is tidy: {error}")
 
 
 def _lock(call: Call, machine: Machine) -> FileLock | None:
