@@ -115,6 +115,10 @@ def _start(call: Call, machine: Machine, group: Group, found: dict[str, Configur
             raise errors.NotAllowedHere(
                 f"{service.name} refuses data of a newer version: {words}",
                 remedy="update Kopano on this node to the version of the other one")
+        if last_words.wrong_configuration(words) and service.name in found:
+            raise errors.NotAllowedHere(
+                f"{service.name} refuses its configuration {found[service.name].path}: {words}",
+                remedy="correct it there, on every node")
         return words
 
     Start(machine, group, manager, deadline=deadline, log=call.log, explain=explain).run()

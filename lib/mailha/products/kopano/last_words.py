@@ -52,6 +52,11 @@ def newer_data(words: str) -> bool:
     return NEWER_DATA in words
 
 
+def wrong_configuration(words: str) -> bool:
+    """Tell whether the last words are those of a service that does not take its file."""
+    return words.startswith("Config error")
+
+
 def choose(lines: list[str], since: float) -> tuple[int, str]:
     """Return how telling the best of the lines is, and that line without time and level.
 
