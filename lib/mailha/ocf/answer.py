@@ -6,8 +6,6 @@ Loaded when there is one.
 
 from __future__ import annotations
 
-import os
-
 from mailha import errors
 from mailha.ocf import defect
 from mailha.ocf.declaration import VALIDATE
@@ -33,16 +31,6 @@ def give(failure: BaseException, action: str, output: Output, *, probe: bool) ->
     else:
         output.reason(str(failure))
     return code
-
-
-def give_without_memory() -> int:
-    """Say the least that can be said, where the reason itself cannot be put into words."""
-    try:
-        os.write(2, b"ocf-exit-reason:the agent failed, and then failed to say why; most likely "
-                    b"this machine has no memory left\n")
-    except OSError:
-        pass
-    return errors.ERR_GENERIC
 
 
 def permitted(code: int, action: str, *, probe: bool) -> int:

@@ -7,6 +7,7 @@ one line that says whose fault it is and where.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from mailha import errors
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 
 _LIBRARY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+# What a machine may lack at any place, when a module is loaded for example; no defect of ours.
+_SHORTAGES = {
+    errno.EMFILE: "raise the limit of open files of pacemaker.service",
+    errno.ENFILE: "raise fs.file-max, or find who holds so many files open",
+    errno.ENOMEM: "look at 'free -m' and at the limits of pacemaker.service",
+    errno.EAGAIN: "too many processes: raise the limit, or find who makes them",
+    errno.EIO: "look for disk errors in the kernel's log",
+}
+
 
 def describe(error: BaseException, action: str) -> errors.MailhaError:
     """Return what the action's end by this exception is to be called; always of code 1."""
@@ -30,6 +40,9 @@ def describe(error: BaseException, action: str) -> errors.MailhaError:
         return errors.Failed(f"{action} got no memory ({kind} at {place}): this machine is short "
                              "of it, or it is a defect of the agent",
                              remedy="look at 'free -m' and at the limits of pacemaker.service")
+    if isinstance(error, OSError) and error.errno in _SHORTAGES:
+        return errors.Failed(f"{action} cannot go on at {place}: {error.strerror}",
+                             remedy=_SHORTAGES[error.errno])
     text = f": {error}" if str(error) else ""
     return errors.Failed(f"defect of the agent in {action}: {kind} at {place}{text}",
                          remedy="report it to the authors of mailha, with the log of this node")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from mailha.ocf.declaration import Agent
 
+_LEAST = (b"ocf-exit-reason:the agent failed, and then failed to say why; most likely this machine "
+          b"has no memory left, or too many files are open\n")
+
 
 def main(agent: Agent, argv: Sequence[str] | None = None,
          environment: Mapping[str, str] | None = None) -> NoReturn:
@@ -103,13 +106,27 @@ def _write_metadata(agent: Agent) -> None:
 def _fail(failure: BaseException, agent: Agent, action: str, environment: Mapping[str, str],
           call: Call | None) -> int:
     """Say why the action failed, and return the exit code. Never raises."""
-    from mailha.ocf import answer
     try:
+        # Even these may fail: without memory, or where no file can be opened any more.
+        from mailha.ocf import answer
         from mailha.ocf.output import Output
         return answer.give(failure, action, call.log if call else Output(agent.name, environment),
                            probe=call is not None and call.is_probe)
     except BaseException:
-        return answer.give_without_memory()
+        return _give_least(failure)
+
+
+def _give_least(failure: BaseException) -> int:
+    """Say the least that can be said, where the reason itself cannot be put into words."""
+    try:
+        os.write(2, ascii(failure).encode()[:1000] + b"\n")
+    except BaseException:
+        pass        # what comes now needs nothing
+    try:
+        os.write(2, _LEAST)
+    except OSError:
+        pass
+    return errors.ERR_GENERIC
 
 
 def _environment() -> Mapping[str, str]:
