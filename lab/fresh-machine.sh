@@ -19,6 +19,8 @@ DISK_MEBIBYTES=2500
 
 nodes_need='python3 iproute2 mmdebstrap'
 
+PATH=$PATH:/usr/sbin:/sbin      # which su leaves out, and dpkg insists on
+
 LOCK_PATIENCE=600       # seconds that another package manager may take
 ASK_AGAIN_AFTER=3       # seconds
 
@@ -114,6 +116,7 @@ check_loops() {
 fetch() {
     missing=
     for package; do
+        case "$missing " in *" $package "*) continue ;; esac
         status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) || :
         [ "$status" = installed ] || missing="$missing $package"
     done

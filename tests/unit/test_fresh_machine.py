@@ -104,7 +104,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def test_only_what_is_missing_is_installed(host: Host) -> None:
-    done = host.run("fetch python3 mmdebstrap iproute2; echo afterwards")
+    done = host.run("fetch python3 mmdebstrap iproute2 mmdebstrap; echo afterwards")
     assert (done.returncode, host.calls) == (0, ["install mmdebstrap iproute2"])
     assert done.stdout == "lab/demo: fetching mmdebstrap iproute2\nafterwards\n"
     assert host.left == []
