@@ -71,10 +71,15 @@ def lab(make_lab: MakeLab) -> Lab:
 
 
 def test_both_nodes_are_online_soon_after_up(make_lab: MakeLab) -> None:
-    started = time.monotonic()
-    made = make_lab()
-    assert time.monotonic() - started < ONLINE_LIMIT
-    assert made.online("alice") == made.online("bob") == {"alice", "bob"}
+    """The best of three: another laboratory may be busy on the same two cores."""
+    took: List[float] = []
+    while not took or min(took) >= ONLINE_LIMIT and len(took) < 3:
+        started = time.monotonic()
+        made = make_lab()
+        took.append(time.monotonic() - started)
+        assert made.online("alice") == made.online("bob") == {"alice", "bob"}
+        made.down()
+    assert min(took) < ONLINE_LIMIT, took
 
 
 def test_a_node_runs_the_units_of_the_distribution_and_none_failed(lab: Lab) -> None:
@@ -84,7 +89,9 @@ def test_a_node_runs_the_units_of_the_distribution_and_none_failed(lab: Lab) -> 
         ).stdout.strip() == "running")
         for unit in ("corosync.service", "pacemaker.service"):
             path = lab.execute(node, ["systemctl", "show", "-P", "FragmentPath", unit], timeout=20)
-            assert path.stdout.strip() == f"/lib/systemd/system/{unit}"
+            # Debian 13 has moved them below /usr.
+            assert path.stdout.strip() in (f"/lib/systemd/system/{unit}",
+                                           f"/usr/lib/systemd/system/{unit}")
 
 
 def test_no_service_but_the_cluster_is_enabled_on_a_node(lab: Lab) -> None:
@@ -347,8 +354,10 @@ def test_copy_in_replaces_a_file_with_its_mode(lab: Lab) -> None:
 def test_the_suite_is_installed_and_compiled_by_the_image_s_python(lab: Lab) -> None:
     lab.reinstall()
     for node in ("alice", "bob"):
+        tag = lab.execute(node, ["python3", "-c", "import sys; print(sys.implementation.cache_tag)"
+                                 ], timeout=20).stdout.strip()
         listing = lab.execute(node, ["find", "/usr/lib/ocf/lib/mailha", "-name", "*.py", "-o",
-                                     "-name", "*.cpython-311.pyc"], timeout=20).stdout.split()
+                                     "-name", f"*.{tag}.pyc"], timeout=20).stdout.split()
         sources = {Path(path).stem for path in listing if path.endswith(".py")}
         compiled = {Path(path).name.split(".")[0] for path in listing if path.endswith(".pyc")}
         assert "errors" in sources and sources == compiled
