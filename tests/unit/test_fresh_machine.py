@@ -208,7 +208,8 @@ def test_a_policy_that_an_earlier_run_could_not_remove_is_removed(host: Host) ->
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_leaves_nothing(host: Host, number: int) -> None:
-    host.apt(f"touch {host.directory}/begun; sleep 1000")
+    # exec, lest the signal comes before the sleep and finds nobody who would die of it.
+    host.apt(f"touch {host.directory}/begun; exec sleep 1000")
     with subprocess.Popen(host.command("fetch mmdebstrap; echo never"), env=host.environment,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, encoding="utf-8",
                           start_new_session=True) as shell:
