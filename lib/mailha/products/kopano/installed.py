@@ -32,8 +32,8 @@ def installed_version(machine: Machine, timeout: float) -> Version:
     errors.Failed if the program is there and does not say.
     """
     deadline = machine.clock.monotonic() + timeout
-    for query in (_DPKG, _RPM):
-        found = _packaged(machine, query, _share(machine, deadline, timeout))
+    for number, query in enumerate((_DPKG, _RPM)):
+        found = _packaged(machine, query, _share(machine, deadline, 3 - number))
         if found is not None:
             return found
     if not machine.files.exists(SERVER):
@@ -42,7 +42,7 @@ def installed_version(machine: Machine, timeout: float) -> Version:
             remedy="install the version that the other node has")
     try:
         # Some builds end with a code other than 0 after -V; what counts is what they print.
-        printed = machine.children.run([SERVER, "-V"], timeout=_share(machine, deadline, timeout),
+        printed = machine.children.run([SERVER, "-V"], timeout=_share(machine, deadline, 1),
                                        accept=range(256)).stdout
     except ChildFailed as error:
         raise errors.Failed(f"'{SERVER} -V' does not tell its version: {error.reason}",
@@ -95,6 +95,6 @@ def _printed(text: str) -> Version:
                         remedy="look whether that is really Kopano's server")
 
 
-def _share(machine: Machine, deadline: float, timeout: float) -> float:
-    """Return how long one more question may take: a third of it all, or what is left."""
-    return max(0.1, min(timeout / 3, deadline - machine.clock.monotonic()))
+def _share(machine: Machine, deadline: float, questions: int) -> float:
+    """Return how long the next of so many questions may take."""
+    return max(0.1, (deadline - machine.clock.monotonic()) / questions)
