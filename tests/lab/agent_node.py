@@ -39,8 +39,9 @@ systemctl start mariadb
 cp -a /etc/kopano /root/kopano.kept
 """
 
-# The processes of Kopano that are no zombies. A zombie has no command line.
-_LIVING = "pgrep -f '^/usr/bin/python3 /usr/sbin/[k]opano-' || :"
+# The processes of Kopano that serve: with -V one only tells its version. A zombie has no command
+# line.
+_LIVING = "pgrep -f '^/usr/bin/python3 /usr/sbin/[k]opano-%s -[Fl]' || :"
 
 _RESET = """
 mountpoint -q /var/lib/mysql || mount /dev/san-mysql /var/lib/mysql
@@ -80,17 +81,19 @@ class Node:
     def begin(self, action: str, *, timeout: float = 60, interval: float = 0, level: int = 0,
               resource: str = "kopano", node: str = "alice", program: str = AGENT,
               killed_after: Optional[float] = None, user: int = 0,
-              limits: Mapping[str, int] = {}, **parameters: str) -> Running:
+              limits: Mapping[str, int] = {}, judged: bool = True, **parameters: str) -> Running:
         """Call the agent and return at once.
 
         timeout: of the operation, in seconds; the group is killed then, or after `killed_after`.
+        judged: whether its answer is held to calling.judge, which an interpreter without memory
+        cannot fulfil.
         """
         return self._executors.begin(
             [program, action], calling.environment(
                 resource, action, timeout=timeout, interval=interval, level=level, node=node,
                 parameters={"require_stonith": "false", **parameters}),
             timeout=timeout if killed_after is None else killed_after, user=user, limits=limits,
-            check=(action, action == "monitor" and not interval))
+            check=(action if judged else "", action == "monitor" and not interval))
 
     def call(self, action: str, **options: Any) -> Answer:
         """Call the agent as begin() does and return its answer."""
@@ -147,8 +150,7 @@ class Node:
 
     def pids(self, service: str) -> List[int]:
         """Return the processes of a service, by the script that they run, zombies excepted."""
-        found = self.sh(f"pgrep -f '^/usr/bin/python3 /usr/sbin/[k]opano-{service}' || :")
-        return [int(word) for word in found.split()]
+        return [int(word) for word in self.sh(_LIVING % service).split()]
 
     def parent(self, service: str) -> int:
         """Return the process of a service that is no child of another one of it."""
@@ -158,7 +160,7 @@ class Node:
 
     def living(self) -> Dict[str, List[int]]:
         """Return the processes of all services that have any."""
-        if not self.sh(_LIVING):
+        if not self.sh(_LIVING % "[a-z]*"):
             return {}
         found = {service: self.pids(service) for service in SERVICES}
         return {service: pids for service, pids in found.items() if pids}

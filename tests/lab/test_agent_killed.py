@@ -60,7 +60,7 @@ def test_start_completes_what_a_killed_start_has_left(node: Node) -> None:
 def test_a_stop_that_was_killed_at_any_instant_is_ended_by_the_next(
         node: Node, manager: str) -> None:
     left = 0
-    for number, instant in enumerate(instants(30, 190, 40)):
+    for number, instant in enumerate(instants(40, 190, 50)):
         node.started(manager=manager, services=FEW)
         killed = node.stop(manager=manager, services=FEW, killed_after=instant)
         assert killed.killed or killed.code == 0, str(killed)

@@ -64,14 +64,11 @@ def test_neither_reexec_nor_reload_makes_a_monitor_or_a_start_fail(node: Node, o
     storm = node.begin_sh(f"rm -f /run/calm; until [ -e /run/calm ]; do systemctl {order} || :;"
                           " sleep 0.05; done", timeout=120)
     try:
-        for level in [0, 0, 10] * 4:
+        for level in [0, 0, 10] * 2:
             answer = node.monitor(level, services=FEW)
             assert answer.code == 0, str(answer)
         node.stopped(services=FEW)
         node.started(services=FEW)
-        before = node.living()
-        node.started(services=FEW)
-        assert node.living() == before
     finally:
         node.sh("touch /run/calm")
         storm.answer()
@@ -81,12 +78,12 @@ def test_neither_reexec_nor_reload_makes_a_monitor_or_a_start_fail(node: Node, o
 def test_start_does_not_wait_for_a_queued_job_for_ever_and_takes_it_back(node: Node) -> None:
     with node.unit("blocker", BLOCKER), node.drop_in("ical", "[Unit]\nAfter=blocker.service"):
         node.sh("touch /run/block-start; systemctl start --no-block blocker")
-        answer = node.start(services="server ical", timeout=8)
-        assert answer.code == 1 and 5 < answer.seconds < 8
+        answer = node.start(services="server ical", timeout=6)
+        assert answer.code == 1 and 3 < answer.seconds < 6
         assert "ical: systemd has queued its start and not begun it" in answer.reason
         assert node.jobs() == "" and node.pids("ical") == []
         # Optional services are not waited for as long.
-        answer = node.start(services="server ical", optional_services="ical", timeout=8)
+        answer = node.start(services="server ical", optional_services="ical", timeout=6)
         assert answer.code == 0 and "systemd has queued its start" in answer.stderr
         node.stopped(services="server ical")
         node.sh("rm /run/block-start")
@@ -97,7 +94,7 @@ def test_start_does_not_wait_for_a_queued_job_for_ever_and_takes_it_back(node: N
 def test_a_job_that_a_killed_start_has_left_in_the_queue_goes_with_the_stop(node: Node) -> None:
     with node.unit("blocker", BLOCKER), node.drop_in("ical", "[Unit]\nAfter=blocker.service"):
         node.sh("touch /run/block-start; systemctl start --no-block blocker")
-        killed = node.begin("start", services="server ical", killed_after=4)
+        killed = node.begin("start", services="server ical", killed_after=3)
         wait_for("the queued job", lambda: "kopano-ical" in node.jobs())
         assert killed.answer().killed and "kopano-ical" in node.jobs()
         node.stopped(services="server ical")
@@ -167,11 +164,8 @@ def test_who_gets_no_answer_of_systemd_looks_for_himself(node: Node) -> None:
 def test_who_does_not_reach_systemd_at_all_looks_for_himself(node: Node) -> None:
     services = "server ical"
     node.started(services=services)
-    before = node.living()
     with systemd_gone(node, "away"):
         assert node.monitor(services=services, timeout=5).code == 0
-        assert node.start(services=services, timeout=5).code == 0
-        assert node.living() == before
         answer = node.stop(services=services, timeout=12)
         assert answer.code == 0 and answer.seconds < 11 and "is killed" not in answer.stderr
         assert node.living() == {} and "Server shutdown complete" in node.log("server")
