@@ -6,7 +6,8 @@ from __future__ import annotations
 import time
 
 from kopano.layout import SERVICES
-from serving_cluster import UNITS, ServingCluster
+from cluster_view import UNITS
+from serving_cluster import ServingCluster
 
 CLEAN_STOP = 40.0
 """Seconds that a shutdown with mail running may take here; 9 are usual. Where a queued stop of
@@ -77,11 +78,12 @@ def test_a_node_that_boots_without_the_cluster_starts_nothing_although_all_is_en
 
 def test_without_power_and_controller_nothing_starts_until_somebody_confirms(
         cluster: ServingCluster) -> None:
-    # Not the one whose device waits before it fires.
-    node, survivor = "alice", "bob"
+    node = cluster.active
+    survivor = cluster.other(node)
     cluster.bring_to(node)
-    cluster.set_parameter(f"fence_{node}", "pcmk_reboot_timeout", f"{SHORT_FENCING}s")
-    cluster.set_parameter(f"fence_{node}", "pcmk_reboot_retries", "1")
+    for name, value in (("pcmk_reboot_timeout", f"{SHORT_FENCING}s"), ("pcmk_reboot_retries", "1"),
+                        ("pcmk_delay_base", "0s")):
+        cluster.set_parameter(f"fence_{node}", name, value)
     cluster.settle()
     pulled = time.time()
     cluster.lab.pull_plug(node)
