@@ -94,7 +94,8 @@ class Cluster:
         # Not before: a booting systemd empties /tmp, and MariaDB's first tables with it.
         say("filling the shared disks: MariaDB's first database, Kopano's users")
         provision.prepare_shared(self.lab.execute, self.nodes[0])
-        say("loading examples/kopano-shared-storage/cluster.crm with the laboratory's addresses")
+        say("loading examples/kopano-shared-storage/cluster.crm with the laboratory's addresses, "
+            "and monitors ten times as often")
         self.load(self.nodes[0])
         self.wait_until("all resources run", self.all_run)
 

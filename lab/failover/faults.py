@@ -44,7 +44,8 @@ def node_failure(cluster: Cluster, postman: Postman, say: Say) -> Fault:
     """
     victim = _where_kopano_runs(cluster)
     survivor = next(node for node in cluster.nodes if node != victim)
-    fault = Fault(f"11.6 node failure: {victim} loses its power", f"{victim}'s power was cut",
+    fault = Fault(f"Node failure (11.6 in Kopano's manual): {victim} loses its power",
+                  f"{victim}'s power was cut",
                   time.time())
     say(f"{fault.title}")
     cluster.lab.poweroff(victim)
@@ -72,7 +73,8 @@ def resource_failure(cluster: Cluster, postman: Postman, service: str, say: Say)
     before = _processes(cluster, node, program)
     if not before:
         raise NotPassed(f"{program} does not run on {node}, although the cluster says so")
-    fault = Fault(f"11.7 resource failure: kill -9 {program}", f"{program} was killed", time.time())
+    fault = Fault(f"Resource failure (11.7): kill -9 {program}", f"{program} was killed",
+                  time.time())
     say(fault.title)
     cluster.lab.execute(node, ["killall", "-9", program], timeout=20)
     watch = _Watch(cluster, fault, node, say)
