@@ -182,7 +182,23 @@ def test_a_unit_that_reads_another_file(node: Node) -> None:
 def test_another_resource_runs_the_service_here(node: Node) -> None:
     node.machine.files.put("/run/mailha/active/kopano_leaves", (
         "format 1\nmanager systemd\nservice ical\nunit kopano-ical.service\nend\n").encode())
-    node.refuses(5, "'ical'", "'kopano_leaves'", "services")
+    ical = unit(node.machine, "ical").program
+    assert ical is not None
+    node.machine.processes.run(ical, cgroup="/system.slice/kopano-ical.service")
+    answer = node.start()
+    assert answer.code == 5 and node.launched() == []
+    assert "'ical'" in answer.reason and "'kopano_leaves'" in answer.reason
+
+
+@pytest.mark.parametrize("record", [
+    b"format 1\nmanager systemd\nservice ical\nunit kopano-ical.service\nend\n", b"nonsense"])
+def test_the_record_of_a_resource_that_is_gone_bans_nobody(node: Node, record: bytes) -> None:
+    node.machine.files.put("/run/mailha/active/renamed", record)
+    assert node.start().code == 0
+
+
+def test_two_servers_in_a_clone_are_refused_everywhere(node: Node) -> None:
+    node.refuses(6, "clone of 2 instances", "clone-max=1", CRM_meta_clone_max="2")
 
 
 def test_no_kopano_installed_at_all(node: Node) -> None:

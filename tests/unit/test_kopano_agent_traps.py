@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import pytest
 from fake_machine import Program
-from kopano_machine import ADDRESS, NAMES, RESOURCE, unit
+from kopano_machine import ADDRESS, NAMES, RESOURCE, program, unit
 from kopano_node import SOCKET, Node
 from mailha.services import active, lock
 
@@ -179,7 +179,56 @@ def test_a_stop_does_not_wait_for_ever_for_a_start_that_hangs(node: Node) -> Non
     node.started()
     node.machine.files.locked_by_others.add(f"{lock.DIRECTORY}/{RESOURCE}")
     answer = node.stop()
-    assert answer.code == 0 and node.alive() == [] and "stopping all the same" in answer.log
+    assert node.alive() == [] and "stopping all the same" in answer.log
+    # Nobody knows what that start will do next, so this is no success.
+    assert answer.code == 1 and "another start or stop" in answer.reason
+
+
+def test_a_start_that_waits_for_its_database_gives_way_to_a_stop(node: Node) -> None:
+    """One by hand went on after the stop had succeeded and the other node had taken over."""
+    node.lose_database()
+    wanted = f"{lock.WANTED_DIRECTORY}/{RESOURCE}"
+    node.machine.clock.after(20.0, lambda: node.machine.files.put(wanted, b""))
+    answer = node.start()
+    assert answer.code == 1 and "a stop of 'kopano_services' was ordered" in answer.reason
+    assert answer.seconds < 22.0 and node.launched() == []
+    # What a stop that was killed has left holds up nobody.
+    node.regain_database()
+    assert node.start().code == 0
+    assert not node.machine.files.exists(wanted)
+
+
+def test_a_start_looks_again_after_it_has_waited_for_its_database(node: Node) -> None:
+    node.lose_database()
+    node.machine.clock.after(20.0, lambda: node.machine.sockets.addresses.discard(ADDRESS))
+    node.machine.clock.after(21.0, node.regain_database)
+    answer = node.start()
+    assert answer.code == 1 and ADDRESS in answer.reason
+    assert node.launched() == [] and not node.is_marked()
+
+
+@pytest.mark.parametrize("action", ["probe", "stop"])
+def test_a_resource_that_names_a_running_service_too_does_not_take_it_down(
+        node: Node, action: str) -> None:
+    node.started()
+    alive = node.alive()
+    node.resource = "second"
+    answer = node.call("monitor" if action == "probe" else "stop", services="server")
+    assert answer.code == (7 if action == "probe" else 0), answer
+    assert node.alive() == alive and "is left alone" in answer.log
+
+
+@pytest.mark.parametrize("words", [["-c", "server.cfg"], ["-c", "/etc/kopano//server.cfg"],
+                                   ["-c", "/etc/kopano/../kopano/server.cfg"],
+                                   ["--config=./server.cfg"], ["-c/etc/kopano/server.cfg"]])
+def test_a_server_whose_configuration_is_spelled_otherwise_is_found(
+        node: Node, words: List[str]) -> None:
+    stray = program("server")
+    stray.listens, stray.pid_file = {}, ""
+    stray.arguments = [stray.executable, "-F", *words]
+    node.machine.processes.run(stray, cgroup="/user.slice")
+    assert node.probe().code == 1
+    assert node.stop().code == 0 and node.alive() == []
 
 
 def test_nothing_starts_on_a_node_that_shuts_down_and_all_stops_there(node: Node) -> None:

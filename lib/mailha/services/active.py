@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from mailha import errors
 from mailha.services.service import Group, Listening, Service
+from mailha.system.cgroups import usual
 from mailha.system.files import of_resource
 
 TYPE_CHECKING = False
@@ -94,6 +95,8 @@ def read(machine: Machine, resource: str) -> Active | None:
                                remedy="see whether /run is whole") from None
     except UnicodeDecodeError:
         raise _unreadable(path, "it is not UTF-8") from None
+    except errors.Failed as error:
+        raise _unreadable(path, error.reason) from None
     return parse(text, path)
 
 
@@ -110,24 +113,48 @@ def remove(machine: Machine, resource: str) -> bool:
     return machine.files.exists(path) and machine.files.remove(path)
 
 
-def refuse_sharing(machine: Machine, group: Group) -> None:
-    """Refuse a group of which another resource, active on this node, runs a service.
+def of_others(machine: Machine, group: Group) -> dict[str, str]:
+    """Return which units of the group another resource runs on this node: its name by unit.
 
-    Two resources never share a service: the stop of the one would be a failure of the other.
-    Raises errors.NotAllowedHere, and errors.Failed if a record cannot be read.
+    A record of which nothing lives counts for nothing, nor does one that cannot be read: it may be
+    that of a resource that was renamed or deleted while it was not managed.
     """
-    own = {service.unit: service.name for service in group.services}
+    own = {service.unit for service in group.services}
+    found: dict[str, str] = {}
     for other in machine.files.names(DIRECTORY):
         # A name with a dot in front is a record that is just being written.
         if other == group.resource or other.startswith("."):
             continue
-        found = read(machine, other)
-        for service in found.services if found is not None else ():
-            if service.unit in own:
-                raise errors.NotAllowedHere(
-                    f"service '{own[service.unit]}' is run by the cluster resource '{other}', "
-                    "which is active on this node", remedy="name each service in one resource "
-                    f"only: compare 'services' of '{other}' and '{group.resource}'")
+        try:
+            record = read(machine, other)
+        except errors.Failed:
+            continue
+        for service in record.services if record is not None else ():
+            if service.unit in own and _lives(machine, service):
+                found[service.unit] = other
+    return found
+
+
+def _lives(machine: Machine, service: Service) -> bool:
+    """Tell whether a process of the service lives, in its unit or anywhere."""
+    return machine.cgroups.populated(usual(service.unit)) or bool(service.program) and any(
+        service.claims(process) for process in machine.processes.find(service.program))
+
+
+def refuse_sharing(machine: Machine, group: Group) -> None:
+    """Refuse a group of which another resource, active on this node, runs a service.
+
+    Two resources never share a service: the stop of the one would be a failure of the other.
+    Raises errors.NotAllowedHere.
+    """
+    others = of_others(machine, group)
+    for service in group.services:
+        if service.unit in others:
+            raise errors.NotAllowedHere(
+                f"service '{service.name}' is run by the cluster resource "
+                f"'{others[service.unit]}', which is active on this node",
+                remedy="name each service in one resource only: compare 'services' of "
+                       f"'{others[service.unit]}' and '{group.resource}'")
 
 
 def parse(text: str, path: str) -> Active:

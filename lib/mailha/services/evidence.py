@@ -105,11 +105,11 @@ def _units(machine: Machine, group: Group, timeout: float) -> list[Sight]:
     units: dict[str, Unit] = {}
     try:
         units = machine.systemd.units(names, timeout=timeout)
-        unusual = [name for name, unit in units.items() if unit.active in ("active", "reloading")
+        unusual = [name for name, unit in units.items() if unit.load == "loaded"
                    and not machine.cgroups.populated(usual(unit.name))]
         if unusual:
-            # Either the unit lives in a slice of its own, or systemd calls a unit active that is
-            # empty.
+            # Nothing lives in it, or it lives in a slice of its own: also when it is inactive, for
+            # systemd leaves processes behind with KillMode=process.
             units.update(machine.systemd.units(unusual, details=True, timeout=timeout))
     except SystemdUnavailable:
         # While systemd executes itself anew nobody answers; that is no statement about a service

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mailha.system.machine import Machine
 
 DIRECTORY = "/run/mailha/lock"
+WANTED_DIRECTORY = "/run/mailha/stop-wanted"
 PAUSE = 0.1
 
 
@@ -41,3 +42,33 @@ def take(machine: Machine, resource: str, timeout: float) -> FileLock:
                        f"{timeout:.0f} s", remedy="wait until it has ended: 'lslocks' names the "
                        f"process that holds {path}")
         machine.clock.sleep(PAUSE)
+
+
+def want_stop(machine: Machine, resource: str) -> None:
+    """Tell a start of the resource that is under way to give way to a stop.
+
+    Where that cannot be written, the start has to be waited for. Never raises errors.MailhaError.
+    """
+    try:
+        machine.files.make_directory(WANTED_DIRECTORY, 0o755)
+        machine.files.write_atomic(of_resource(WANTED_DIRECTORY, resource), b"")
+    except errors.MailhaError:
+        pass
+
+
+def forget_stop(machine: Machine, resource: str) -> None:
+    """Take back want_stop(). Never raises errors.MailhaError."""
+    try:
+        machine.files.remove(of_resource(WANTED_DIRECTORY, resource))
+    except errors.MailhaError:
+        pass
+
+
+def give_way(machine: Machine, resource: str) -> None:
+    """Raise errors.Failed if a stop of the resource has been ordered while a start is under way.
+
+    A start by hand that waits for its database for minutes would else go on after a stop has said
+    that nothing runs, and the other node has taken over.
+    """
+    if machine.files.exists(of_resource(WANTED_DIRECTORY, resource)):
+        raise errors.Failed(f"a stop of '{resource}' was ordered while it was being started")

@@ -16,7 +16,7 @@ SYSTEMD = "systemd"
 DIRECT = "direct"
 
 # Asked for these, a program answers and ends, whatever else it was told.
-_QUESTIONS = ("-V", "--version", "-h", "--help")
+_QUESTIONS = ("-V", "--version", "--help")
 
 
 class Listening:
@@ -82,8 +82,8 @@ class Service:
             return False
         if not self.configuration:
             return True
-        return configuration_of(process.arguments, self.default_configuration) \
-            == self.configuration
+        return is_same_file(configuration_of(process.arguments, self.default_configuration),
+                            self.configuration)
 
     def __repr__(self) -> str:
         return f"<service {self.name}>"
@@ -99,6 +99,18 @@ def configuration_of(arguments: Sequence[str], default: str) -> str:
         if argument.startswith("-c") and argument[2:3] == "/":
             return argument[2:]
     return default
+
+
+def is_same_file(named: str, path: str) -> bool:
+    """Tell whether a command line that names a file may mean the one at the path.
+
+    A relative name is taken for it if it ends alike: where the process stood when it was started is
+    not known, and a server that is overlooked is worse than one that is doubted.
+    """
+    import posixpath
+    if not named.startswith("/"):
+        return posixpath.basename(named) == posixpath.basename(path)
+    return posixpath.normpath(named) == posixpath.normpath(path)
 
 
 class Group:

@@ -10,7 +10,7 @@ its address and is dead.
 from __future__ import annotations
 
 from mailha import errors
-from mailha.services import evidence, greetings
+from mailha.services import evidence, greetings, lock
 from mailha.services.evidence import BROKEN, DOWN, STOPPING, Sight
 from mailha.services.managers import CONT, KILL, TERM
 from mailha.services.service import Group, Service
@@ -95,6 +95,7 @@ class Start:
         optional_end = begin + (self._deadline - begin) * SHARE_OF_OPTIONAL
         pause = FIRST_PAUSE
         while True:
+            lock.give_way(self._machine, self._group.resource)
             waiting = self._advance(wave)
             if not waiting:
                 return

@@ -12,6 +12,7 @@ from mailha import errors
 from mailha.agents.kopano import local, release
 from mailha.cluster import stonith
 from mailha.products.kopano import database, last_words, leftovers
+from mailha.profiles import kopano as profile
 from mailha.services import active, evidence, lock
 from mailha.services.managers import manager_of, output_path
 from mailha.services.service import DIRECT, Group, Service
@@ -41,6 +42,8 @@ def start(call: Call, machine: Machine) -> None:
     deadline = machine.clock.monotonic() + call.left()
     held = lock.take(machine, call.resource, call.left() * SHARE_OF_LOCK)
     try:
+        # What a stop has left that was killed before its end.
+        lock.forget_stop(machine, call.resource)
         _may_start(call, machine)
         if _serves_already(call, machine):
             call.log.info("everything serves already")
@@ -53,7 +56,16 @@ def start(call: Call, machine: Machine) -> None:
 
 
 def _may_start(call: Call, machine: Machine) -> None:
-    """Ask the cluster whether only this node can run the group. Raises errors.NotAllowedHere."""
+    """Ask the cluster whether only this node can run the group.
+
+    Raises errors.NotAllowedHere, and errors.WrongParameter in a clone that works on the data.
+    """
+    clone_max = call.meta("clone_max")
+    if clone_max.isdigit() and int(clone_max) > 1 and any(
+            profile.SERVICES[name].touches_data for name in call.parameters["services"]):
+        raise errors.WrongParameter(
+            f"it is in a clone of {clone_max} instances, and two servers destroy the data",
+            remedy="take it out of the clone, or set clone-max=1")
     if not call.parameters["require_stonith"]:
         return
     if not call.in_cluster:
@@ -88,8 +100,12 @@ def _start(call: Call, machine: Machine, group: Group, found: dict[str, Configur
     environment = leftovers.environment(machine) if group.manager == DIRECT else {}
     leftovers.clear(machine, list(group.services))
     leftovers.make_run_directory(machine)
-    if runs_server:
-        _wait_for_database(call, machine, found["server"], deadline)
+    if runs_server and _wait_for_database(call, machine, found["server"], deadline):
+        # Minutes may have passed: address, disk and cluster are what they are now.
+        _may_start(call, machine)
+        group, found = local.examine(call, machine)
+        version.check()
+    lock.give_way(machine, call.resource)
     record = _known(machine, call)
     manager = manager_of(machine, group, lambda: environment, record)
     begin = machine.clock.wall()
@@ -142,21 +158,23 @@ def _known(machine: Machine, call: Call) -> dict[str, tuple[int, int]]:
 
 
 def _wait_for_database(call: Call, machine: Machine, server: Configuration,
-                       deadline: float) -> None:
-    """Return when the server's database answers. Raises errors.BudgetSpent at the deadline.
+                       deadline: float) -> bool:
+    """Return when the server's database answers; tell whether it had to be waited for.
 
     A server that is started without its database gives up after 90 s; and while it waits it has
     open ports, no pid file, and dies from a SIGTERM without a word.
+
+    Raises errors.BudgetSpent at the deadline, and errors.Failed when a stop is ordered meanwhile.
     """
     if server.database is None:
-        return
+        return False
     begin = machine.clock.monotonic()
     pause = FIRST_PAUSE
     while True:
         left = deadline - machine.clock.monotonic()
         try:
             database.reach(machine, server.database, max(1.0, min(10.0, left)))
-            return
+            return pause > FIRST_PAUSE
         except database.DatabaseUnreachable as error:
             if machine.clock.monotonic() + pause >= deadline:
                 waited = machine.clock.monotonic() - begin
@@ -164,5 +182,8 @@ def _wait_for_database(call: Call, machine: Machine, server: Configuration,
                                          remedy=error.remedy) from None
             if pause == FIRST_PAUSE:
                 call.log.info(f"{error.reason}; waiting for it")
-        machine.clock.sleep(pause)
+        next_try = machine.clock.monotonic() + pause
+        while machine.clock.monotonic() < next_try:
+            lock.give_way(machine, call.resource)
+            machine.clock.sleep(min(0.5, pause))
         pause = min(pause * 1.5, LONGEST_PAUSE)

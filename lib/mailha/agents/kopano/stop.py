@@ -20,23 +20,38 @@ if TYPE_CHECKING:
 
 # The part of the budget that another start or stop may hold this one up.
 SHARE_OF_LOCK = 0.3
+# Seconds that it has at the end, when everything has been stopped, to prove that it is gone.
+LAST_CHANCE = 30.0
 
 
 def stop(call: Call, machine: Machine) -> None:
     """Stop every service and prove it. Raises errors.Failed if something lives on."""
-    deadline = machine.clock.monotonic() + call.left()
-    held = _lock(call, machine)
+    lock.want_stop(machine, call.resource)
+    held, busy = _lock(call, machine)
     try:
-        record = _record(call, machine)
-        group = _group(call, machine, record)
-        # Before anything is stopped, so that nothing can be started behind our back.
-        _unmark(call, machine)
-        manager = manager_of(machine, group, dict, record.processes if record else None)
-        Stop(machine, group, manager, deadline=deadline, log=call.log).run()
+        group = _stop(call, machine)
+        if busy:
+            # A start that has not given way may have launched something since: nothing is proven
+            # while it lives.
+            held = lock.take(machine, call.resource, min(LAST_CHANCE, call.left() / 2))
+            group = _stop(call, machine)
         _tidy_up(call, machine, group)
     finally:
+        lock.forget_stop(machine, call.resource)
         if held is not None:
             held.release()
+
+
+def _stop(call: Call, machine: Machine) -> Group:
+    """Stop what runs of the group, prove it, and return the group."""
+    deadline = machine.clock.monotonic() + call.left()
+    record = _record(call, machine)
+    group = _group(call, machine, record)
+    # Before anything is stopped, so that nothing can be started behind our back.
+    _unmark(call, machine)
+    manager = manager_of(machine, group, dict, record.processes if record else None)
+    Stop(machine, group, manager, deadline=deadline, log=call.log).run()
+    return group
 
 
 def _tidy_up(call: Call, machine: Machine, group: Group) -> None:
@@ -51,13 +66,16 @@ def _tidy_up(call: Call, machine: Machine, group: Group) -> None:
         call.log.warning(f"everything has stopped, but not everything is tidy: {error}")
 
 
-def _lock(call: Call, machine: Machine) -> FileLock | None:
-    """Take the lock, or go on without it: whatever happens, mail must stop when it is told to."""
+def _lock(call: Call, machine: Machine) -> tuple[FileLock | None, bool]:
+    """Take the lock, or go on without it: whatever happens, mail must stop when it is told to.
+
+    Return it, and whether another start or stop holds it.
+    """
     try:
-        return lock.take(machine, call.resource, call.left() * SHARE_OF_LOCK)
+        return lock.take(machine, call.resource, call.left() * SHARE_OF_LOCK), False
     except errors.MailhaError as error:
         call.log.warning(f"{error}; stopping all the same")
-        return None
+        return None, isinstance(error, lock.Busy)
 
 
 def _record(call: Call, machine: Machine) -> Active | None:
@@ -73,7 +91,7 @@ def _group(call: Call, machine: Machine, record: Active | None) -> Group:
 
     They differ when the parameters were changed in between, or could not be read.
     """
-    bare = plan.bare_group(call, machine)
+    bare = plan.without_others(call, machine, plan.bare_group(call, machine))
     if record is None:
         return bare
     recorded = {service.name: service for service in record.services}

@@ -21,7 +21,7 @@ def group(call: Call, machine: Machine) -> Group:
     doubt a service that serves.
     """
     if call.is_probe:
-        return plan.bare_group(call, machine)
+        return plan.without_others(call, machine, plan.bare_group(call, machine))
     from mailha.products.kopano import installed
     try:
         version = installed.installed_version(machine, call.left() / 4)
