@@ -63,6 +63,14 @@ def test_lmtp_says_421_and_the_database_answers(running: Node) -> None:
     assert answer.seconds >= 4.0, "it was asked again before the verdict"
 
 
+def test_lmtp_says_421_because_the_database_greets_and_lets_nobody_in(running: Node) -> None:
+    """With all max_connections taken MariaDB refuses after the login only."""
+    running.script("dagent", LMTP).greeting = NO_SESSION
+    running.script("server", SOCKET).answers[b"<ns:getStore>"] = soap("getStore", er=0x80000007)
+    answer = running.monitor(10)
+    assert answer.code == 190 and "cannot reach" in answer.reason
+
+
 def test_lmtp_says_421_because_the_database_is_away(running: Node) -> None:
     running.lose_database()
     answer = running.monitor(10)

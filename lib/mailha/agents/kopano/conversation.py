@@ -55,6 +55,7 @@ def hold(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> None:
         if not any(group.required(service) for service, _ in unfit):
             raise errors.Degraded(f"optional services do not answer: {text}")
         if database_answers and any(service.name in BEHIND_DATABASE for service, _ in unfit):
+            _ask_server_for_database(call, machine, services)
             text += "; the database answers"
         raise errors.Failed(text)
     if call.check_level >= 20:
@@ -92,6 +93,18 @@ def _ask_database(call: Call, machine: Machine) -> bool:
         return True
     except database.DatabaseUnreachable as error:
         raise _degraded(error) from None
+
+
+def _ask_server_for_database(call: Call, machine: Machine, services: list[Service]) -> None:
+    """Raise errors.Degraded if the server itself says that it cannot use its database.
+
+    One that greets us may yet let nobody in: with all max_connections taken MariaDB refuses after
+    the login only.
+    """
+    try:
+        _log_on(call, machine, services)
+    except errors.Failed:
+        pass
 
 
 def _log_on(call: Call, machine: Machine, services: list[Service]) -> None:
