@@ -69,7 +69,8 @@ def make_lab(image: Path) -> Generator[Callable[..., Lab], None, None]:
 def agents_node(image: Path) -> Generator[agent_node.Node, None, None]:
     """Return the one node on which all tests of an agent call it; it ends with the session."""
     _end_labs_of_dead_sessions()
-    lab = Lab(f"t{os.getpid()}-a", provision=[functools.partial(provision.provision, image=image)])
+    lab = Lab(f"t{os.getpid()}-a", suite=SUITE,
+              provision=[functools.partial(provision.provision, image=image)])
     _living.append(lab)
     try:
         lab.up()
