@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # or the database came back.
 SECOND_THOUGHTS = 5.0
 PAUSE = 0.5
+# Seconds that have to be left for a logon at a server that does not greet.
+LEAST_FOR_SERVER = 3.0
 # Whose silence or refusal can come from the database.
 BEHIND_DATABASE = ("server", "dagent")
 
@@ -101,6 +103,8 @@ def _ask_server_for_database(call: Call, machine: Machine, services: list[Servic
     One that greets us may yet let nobody in: with all max_connections taken MariaDB refuses after
     the login only.
     """
+    if call.left() < LEAST_FOR_SERVER:
+        return
     try:
         _log_on(call, machine, services)
     except errors.Failed:
