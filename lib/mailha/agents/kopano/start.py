@@ -31,6 +31,8 @@ LONGEST_FOR_CIB = 30.0
 # Seconds between two questions to a database that is not there. It counts connections that it does
 # not understand and bans whoever makes too many (max_connect_errors), so it is not hammered.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
+# Seconds that one question needs; with less than that left there is no further one.
+LEAST_FOR_DATABASE = 1.0
 
 
 def start(call: Call, machine: Machine) -> None:
@@ -173,10 +175,11 @@ def _wait_for_database(call: Call, machine: Machine, server: Configuration,
     while True:
         left = deadline - machine.clock.monotonic()
         try:
-            database.reach(machine, server.database, max(1.0, min(10.0, left)))
+            database.reach(machine, server.database,
+                           max(LEAST_FOR_DATABASE, min(10.0, left)))
             return pause > FIRST_PAUSE
         except database.DatabaseUnreachable as error:
-            if machine.clock.monotonic() + pause >= deadline:
+            if machine.clock.monotonic() + pause + LEAST_FOR_DATABASE >= deadline:
                 waited = machine.clock.monotonic() - begin
                 raise errors.BudgetSpent(f"{error.reason} (waited {waited:.0f} s for it)",
                                          remedy=error.remedy) from None
