@@ -18,9 +18,21 @@ from twonode.enter import Door
 MARK = "ocf-exit-reason:"
 
 # Runs on the node and lives as long as its standard input. A request and its answer are a line of
-# JSON each; bytes that are no UTF-8 travel as lone surrogates.
+# JSON each; bytes that are no UTF-8 travel as lone surrogates. An empty line is the order to kill.
 _EXECUTOR = r"""
-import json, os, resource, select, signal, sys, time
+import json, os, resource, select, signal, time
+
+said_to_us = b""
+
+def hear():
+    global said_to_us
+    while b"\n" not in said_to_us:
+        piece = os.read(0, 65536)
+        if not piece:
+            os._exit(0)
+        said_to_us += piece
+    line, _, said_to_us = said_to_us.partition(b"\n")
+    return line
 
 def execute(argv, environment, timeout, user, limits, umask, directory):
     out, err = os.pipe(), os.pipe()
@@ -59,10 +71,13 @@ def execute(argv, environment, timeout, user, limits, umask, directory):
     open_ends = set(said)
     deadline, killed, status = begin + timeout, False, None
     while open_ends or status is None:
-        watched = [*open_ends, *([handle] if status is None else [])]
+        watched = [*open_ends, *([handle, 0] if status is None else [])]
         ready = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))[0]
         for end in ready:
-            if end == handle:
+            if end == 0:
+                hear()
+                deadline = time.monotonic()
+            elif end == handle:
                 status = os.waitpid(pid, 0)[1]
                 seconds = time.monotonic() - begin
                 # From here on only those can write who have inherited the pipe.
@@ -72,7 +87,7 @@ def execute(argv, environment, timeout, user, limits, umask, directory):
                 said[end] += piece
                 if not piece:
                     open_ends.discard(end)
-        if not ready and time.monotonic() >= deadline:
+        if ready in ([], [0]) and time.monotonic() >= deadline:
             if status is not None:
                 break
             killed = True
@@ -84,8 +99,10 @@ def execute(argv, environment, timeout, user, limits, umask, directory):
             "closed": not open_ends, "stdout": said[out[0]].decode("utf-8", "surrogateescape"),
             "stderr": said[err[0]].decode("utf-8", "surrogateescape")}
 
-for line in sys.stdin:
-    print(json.dumps(execute(**json.loads(line))), flush=True)
+while True:
+    request = hear()
+    if request:     # else an order to kill what had ended by itself
+        os.write(1, json.dumps(execute(**json.loads(request))).encode() + b"\n")
 """
 
 
@@ -126,6 +143,13 @@ class Running:
         self._process = process
         self._check = check
         self._answer: Optional[Answer] = None
+
+    def kill(self) -> Answer:
+        """Kill its group now, as Pacemaker does at the timeout, and return its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        return self.answer()
 
     def answer(self) -> Answer:
         """Wait for its end and return its answer, which for an agent has been judged."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import socket
-import time
 
 import pytest
 
@@ -23,6 +22,10 @@ taken.listen()
 open('/run/squatting', 'w').close()
 time.sleep(60)
 " """
+
+
+# Holds up whoever wants to change the table, as a backup of the database does.
+READER = """exec mariadb kopano -e "LOCK TABLES settings READ; SELECT SLEEP(600)" """
 
 
 @pytest.mark.parametrize("manager", MANAGERS)
@@ -48,17 +51,24 @@ def test_start_waits_until_an_upgraded_server_truly_serves(node: Node, manager: 
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_an_upgrade_is_told_once_to_end_and_never_cut(node: Node, manager: str) -> None:
     """The second SIGTERM would kill the server in its upgrade, and its log would end there."""
-    node.vices("server: slow_upgrade=5")
-    killed = node.begin("start", manager=manager, services="server", killed_after=2)
-    node.await_log("server", "Start: Database upgrade")
-    assert killed.answer().killed
+    node.database("8.6.9")
+    reader = node.begin_sh(READER)
+    wait_for("the lock", lambda: "SLEEP" in node.sh("mariadb -e 'SHOW PROCESSLIST'"))
+    start = node.begin("start", manager=manager, services="server")
+    # It waits for the lock of the reader, in the middle of an ALTER TABLE.
+    wait_for("the wait", lambda: "ALTER" in node.sh("mariadb -e 'SHOW PROCESSLIST'"))
+    assert start.kill().killed
     for _ in range(3):
-        stop = node.stop(manager=manager, services="server", killed_after=0.6)
-        assert stop.killed and node.pids("server")
+        stop = node.stop(manager=manager, services="server", killed_after=1)
+        assert stop.killed and node.pids("server"), str(stop)
         monitor = node.monitor(manager=manager, services="server")
         assert monitor.code != 7, str(monitor)
-    answer = node.stopped(manager=manager, services="server")
-    assert "is killed" not in answer.stderr
+    last = node.begin("stop", manager=manager, services="server")
+    node.sh("pkill -f '[L]OCK TABLES'")
+    reader.answer()
+    answer = last.answer()
+    assert answer.code == 0 and "is killed" not in answer.stderr, str(answer)
+    node.stopped(manager=manager, services="server")
     log = node.log("server")
     assert "Done: Database upgrade" in log and "Server shutdown complete" in log
     assert node.sh("ls /tmp/kopano-upgrade-lock 2>&1 || :").endswith("No such file or directory\n")
@@ -77,15 +87,12 @@ def test_an_upgrade_that_systemctl_was_told_to_stop_is_not_told_again(node: Node
 
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_what_needs_its_time_to_end_is_not_killed(node: Node, manager: str) -> None:
-    node.vices("server: slow_stop=1.5", "spooler: send_for=3.5")
+    node.vices("server: slow_stop=1.5", "spooler: send_for=5")
     services = "server spooler"
     node.started(manager=manager, services=services)
-    begin = time.monotonic()
     wait_for("the sending child", lambda: len(node.pids("spooler")) == 3)
     answer = node.stopped(manager=manager, services=services)
     assert "is killed" not in answer.stderr and answer.seconds > 1.5
-    # The spooler's child was begun before its parent was believed to serve.
-    assert time.monotonic() - begin > 2
     assert "Server shutdown complete" in node.log("server")
 
 
@@ -134,7 +141,7 @@ def test_gateways_ten_seconds_with_open_sessions_are_left_to_it(node: Node) -> N
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_a_crash_is_found_with_its_last_words(node: Node, manager: str) -> None:
     services = "server gateway"
-    node.vices("gateway: crash_after=2")
+    node.vices("gateway: crash_after=3")
     node.started(manager=manager, services=services)
     wait_for("the crash", lambda: not node.pids("gateway"))
     answer = node.monitor(manager=manager, services=services)
@@ -203,7 +210,7 @@ def test_who_falls_silent_has_failed_and_recovers(node: Node) -> None:
         assert f"{service} at {KOPANO_IP}:" in answer.reason
     assert "says nothing within" in answer.reason and "the database answers" in answer.reason
     node.vices("ical: mute")
-    assert node.monitor(10, timeout=6, optional_services="ical").code == 190
+    assert node.monitor(10, timeout=10, optional_services="ical").code == 190
     node.vices()
     assert node.monitor(10).code == 0
     node.stopped()
