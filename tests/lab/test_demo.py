@@ -73,7 +73,7 @@ def sections(lines: List[str]) -> List[List[str]]:
     """Return the timeline of each fault, its title first."""
     found: List[List[str]] = []
     for line in lines:
-        if line.startswith("11."):
+        if line.startswith(("Node failure", "Resource failure")):
             found.append([line])
         elif found and re.match(r" +\d+\.\d s  ", line) and found[-1][-1]:
             found[-1].append(line)

@@ -73,7 +73,7 @@ def test_what_says_nothing_new_is_no_happening(program: str, message: object) ->
 
 
 def fault(ended: float, *happenings: Happening) -> Fault:
-    return Fault("11.6 node failure", "bob's power was cut", 1000.0, list(happenings), ended)
+    return Fault("Node failure", "bob's power was cut", 1000.0, list(happenings), ended)
 
 
 def test_the_timeline_counts_from_the_fault_and_is_in_order() -> None:
