@@ -128,15 +128,20 @@ def test_two_resources_share_the_work_and_no_service(node: Node) -> None:
     node.stopped(services="server dagent")
 
 
-def test_a_second_call_by_hand_waits_for_the_first(node: Node) -> None:
+def test_of_two_calls_at_once_the_second_waits_and_a_start_gives_way_to_a_stop(node: Node) -> None:
     node.vices("server: slow_upgrade=2")
     first = node.begin("start", services="server")
     node.await_log("server", "Start: Database upgrade")
     second = node.begin("start", services="server")
-    stop = node.begin("stop", services="server")
-    assert first.answer().code == 0
-    # Whichever of the two had the lock first.
-    assert second.answer().code == 0 and stop.answer().code == 0
+    assert first.answer().code == 0 and second.answer().code == 0
+    assert node.log("server").count("Starting kopano-server") == 1
+    node.stopped(services="server")
+    first = node.begin("start", services="server")
+    wait_for("the upgrade", lambda: node.log("server").count("Start: Database upgrade") == 2)
+    stop = node.stop(services="server")
+    assert stop.code == 0 and node.living() == {}
+    assert first.answer().code == 1 and "a stop of 'kopano' was ordered" in first.answer().reason
+    assert node.log("server").count("Done: Database upgrade") == 2, "the upgrade was cut"
     node.stopped(services="server")
 
 

@@ -13,7 +13,7 @@ CLEAN_STOP = 40.0
 """Seconds that a shutdown with mail running may take here; 9 are usual. Where a queued stop of
 systemd waits for Pacemaker and Pacemaker for it, it takes minutes."""
 
-SHORT_FENCING = 6
+SHORT_FENCING = 4
 """Seconds for one attempt to fence. ipmitool takes 20 to find out that nobody answers, and after a
 confirmation the cluster waits for the end of the attempt that is under way."""
 
