@@ -81,15 +81,17 @@ class Node:
     def begin(self, action: str, *, timeout: float = 60, interval: float = 0, level: int = 0,
               resource: str = "kopano", node: str = "alice", program: str = AGENT,
               killed_after: Optional[float] = None, user: int = 0,
-              limits: Mapping[str, int] = {}, judged: bool = True, **parameters: str) -> Running:
+              limits: Mapping[str, int] = {}, judged: bool = True, log: str = "",
+              **parameters: str) -> Running:
         """Call the agent and return at once.
 
         timeout: of the operation, in seconds; the group is killed then, or after `killed_after`.
         judged: whether its answer is held to calling.judge, which an interpreter without memory
-        cannot fulfil.
+        cannot fulfil. log: a file for its stderr, for who wants to read it before the end.
         """
+        to_log = ["/bin/sh", "-c", f'exec "$0" "$@" 2>{log}'] if log else []
         return self._executors.begin(
-            [program, action], calling.environment(
+            [*to_log, program, action], calling.environment(
                 resource, action, timeout=timeout, interval=interval, level=level, node=node,
                 parameters={"require_stonith": "false", **parameters}),
             timeout=timeout if killed_after is None else killed_after, user=user, limits=limits,

@@ -55,6 +55,32 @@ def test_directly_managed_daemons_belong_to_nobody(node: Node) -> None:
     node.stopped(manager="direct")
 
 
+def test_a_monitor_loads_what_the_one_before_it_has_kept(node: Node) -> None:
+    """Whatever is wrong with the file: the answer is the same, and the next finds a good one."""
+    kept = "/run/mailha/loaded/kopano"
+    evidence = "/usr/lib/ocf/lib/mailha/services/evidence.py"
+    node.started(services="server")
+    assert node.probe(services="server").code == 0 and node.monitor(10, services="server").code == 0
+    assert node.sh(f"ls {kept} 2>/dev/null || :") == "", "only depth 0 knows what is enough"
+    assert node.monitor(services="server").code == 0
+    for damage in (f"rm {kept}", f"echo mailha >{kept}", f"chmod 666 {kept}", f"touch {evidence}",
+                   f"cp {evidence} {evidence}.new; touch -r {evidence} {evidence}.new;"
+                   f" mv {evidence}.new {evidence}"):
+        before = node.sh(f"stat -c %i {kept}")
+        node.sh(damage)
+        answer = node.monitor(services="server")
+        assert (answer.code, answer.stderr) == (0, ""), str(answer)
+        after = node.sh(f"stat -c %i {kept}")
+        assert after != before, f"not written anew after {damage}"
+        assert node.monitor(services="server").code == 0
+        assert node.sh(f"stat -c %i {kept}") == after, f"not of use after {damage}"
+    assert node.sh(f"ls -A {kept.rpartition('/')[0]}") == "kopano\n"
+    node.sh("systemctl kill -s KILL kopano-server")
+    wait_for("its end", lambda: not node.living())
+    assert node.monitor(services="server").code == 7
+    node.stopped(services="server")
+
+
 def units(services: str = ALL) -> str:
     return " ".join(f"kopano-{service}" for service in services.split())
 

@@ -249,7 +249,7 @@ def test_a_server_that_is_asked_for_its_version_is_no_server(node: Node, manager
     # Its answer finds no room in the pipe, so it stays.
     asked = node.begin_sh("rm -f /run/full; mkfifo /run/full; exec 3<>/run/full;"
                           " head -c 65536 /dev/zero >&3; exec kopano-server -V >&3")
-    asking = "pgrep -f '[k]opano-server -V' || :"
+    asking = "pgrep -fx '.*kopano-server -V' || :"      # not the shell that becomes it
     before = wait_for("the question", lambda: node.sh(asking))
     assert node.probe(manager=manager, services="server").code == 7
     node.started(manager=manager, services="server")

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from mailha import errors
+from mailha import errors, snapshot
 from mailha.ocf.budget import Watchdog
 from mailha.ocf.call import Call
 from mailha.ocf.declaration import METADATA, VALIDATE
@@ -65,6 +65,8 @@ def perform(agent: Agent, argv: Sequence[str], environment: Mapping[str, str]) -
                 # Whatever came out after all: what was cut short in between may have been the very
                 # look that the answer rests on.
                 raise watchdog.verdict()
+        if action == "monitor" and not call.is_probe and call.check_level == 0:
+            snapshot.keep(agent.name)
         return errors.SUCCESS
     # The one place that catches everything: an exception that went on from here would end in a
     # traceback and, at a stop, in a fenced node about which nobody knows why.

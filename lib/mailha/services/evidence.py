@@ -103,10 +103,16 @@ def _units(machine: Machine, group: Group, timeout: float) -> list[Sight]:
     from mailha.system.units import SystemdUnavailable
     names = [service.unit for service in group.services]
     units: dict[str, Unit] = {}
+    found: dict[str, list[int]] = {}
     try:
         units = machine.systemd.units(names, timeout=timeout)
-        unusual = [name for name, unit in units.items() if unit.load == "loaded"
-                   and not machine.cgroups.populated(usual(unit.name))]
+        unusual = []
+        for name, unit in units.items():
+            if unit.load == "loaded":
+                path = usual(unit.name)
+                found[path] = machine.cgroups.processes(path)
+                if not found[path]:
+                    unusual.append(name)
         if unusual:
             # Nothing lives in it, or it lives in a slice of its own: also when it is inactive, for
             # systemd leaves processes behind with KillMode=process.
@@ -115,13 +121,14 @@ def _units(machine: Machine, group: Group, timeout: float) -> list[Sight]:
         # While systemd executes itself anew nobody answers; that is no statement about a service
         # (pacemaker pull requests 3880 and 3927). The control groups stay as they are meanwhile.
         pass
-    return [_unit(machine, service, units.get(service.unit)) for service in group.services]
+    return [_unit(machine, service, units.get(service.unit), found) for service in group.services]
 
 
-def _unit(machine: Machine, service: Service, unit: Unit | None) -> Sight:
-    """Judge a unit with the processes in its control group."""
+def _unit(machine: Machine, service: Service, unit: Unit | None,
+          found: dict[str, list[int]]) -> Sight:
+    """Judge a unit with the processes in its control group. found: those of groups that had any."""
     path = usual(service.unit) if unit is None else unit.control_group or usual(unit.name)
-    pids = machine.cgroups.processes(path)
+    pids = found.get(path) or machine.cgroups.processes(path)
     processes = [process for process in map(machine.processes.read, pids)
                  if process is not None and process.alive]
     active, state = ("unknown", "") if unit is None else (

@@ -65,9 +65,11 @@ class Cgroups:
             # 0 stands for a process of another pid namespace: it has no number here.
             found.update(int(line) for line in data.split() if line != b"0")
             try:
-                with os.scandir(directory) as entries:
-                    waiting += [entry.path for entry in entries
-                                if entry.is_dir(follow_symlinks=False)]
+                # As for find(1): with 2 links it has no directory below it, and most have none.
+                if os.stat(directory).st_nlink != 2:
+                    with os.scandir(directory) as entries:
+                        waiting += [entry.path for entry in entries
+                                    if entry.is_dir(follow_symlinks=False)]
             except OSError as error:
                 if error.errno not in _GONE:
                     raise self._failure(directory, error) from None

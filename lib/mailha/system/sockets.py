@@ -52,9 +52,9 @@ class Sockets:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                table = piece = os.read(descriptor, 1 << 20)
+                table = piece = os.read(descriptor, 65536)
                 while piece:
-                    piece = os.read(descriptor, 1 << 20)
+                    piece = os.read(descriptor, 65536)
                     table += piece
             finally:
                 os.close(descriptor)
