@@ -32,8 +32,8 @@ PACKAGES = (
     # the cluster, and both of its shells
     "corosync", "pacemaker", "pacemaker-cli-utils", "resource-agents", "crmsh", "pcs",
     "libxml2-utils",
-    # its baseboard management controllers: ipmi_sim is part of openipmi
-    "ipmitool", "openipmi",
+    # its baseboard management controllers, and how to reach them: ipmi_sim is part of openipmi
+    "ipmitool", "openipmi", "openssh-server", "openssh-client", "python3-pyghmi", "python3-pexpect",
     # what the suite and its tests need
     "python3", "python3-lxml", "python3-pymysql", "python3-pytest", "python3-hypothesis",
     "man-db", "groff-base",
@@ -64,6 +64,7 @@ chroot "$1" systemctl --quiet mask getty.target systemd-logind.service openipmi.
 rm -f "$1"/etc/rc?.d/S*
 find "$1/var/lib/mysql" -mindepth 1 -delete
 rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/*
+rm -f "$1"/etc/ssh/ssh_host_*
 rm -f "$1/etc/hostname" "$1/etc/resolv.conf" "$1/etc/machine-id" "$1/etc/corosync/corosync.conf"
 mkdir -p "$1/etc/mysql" "$1/var/log/journal"
 """
