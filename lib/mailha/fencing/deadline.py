@@ -48,8 +48,11 @@ def seconds(action: str, power_timeout: float) -> float:
 class Deadline:
     """The moment at which an action has to be done.
 
-    seconds: how long it has had in all. end: on the clock. clock, sleep: a test has its own.
+    seconds: how long it has had in all. end: on the clock. what: who has it, for the reason. clock,
+    sleep: a test has its own.
     """
+
+    what = "the action"
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic,
                  sleep: Callable[[float], None] = time.sleep) -> None:
@@ -64,7 +67,7 @@ class Deadline:
         """Return the seconds that are left, more than 0. Raises TimeUp if there are none."""
         left = self.end - self.clock()
         if left <= 0:
-            raise TimeUp(f"the action timed out: it was not done after {self.seconds:g} s")
+            raise TimeUp(f"{self.what} timed out: it was not done after {self.seconds:g} s")
         return left
 
     def share(self, part: float) -> float:

@@ -45,9 +45,8 @@ def words(command: str) -> list[str]:
         found = list(reader)
     except ValueError as error:
         raise WrongInput(f"option password_script: {str(error).lower()}") from None
-    if not found or not found[0].startswith("/"):
-        raise WrongInput("option password_script: it does not begin with the absolute path of a "
-                         "program")
+    if not found or "/" in found[0] and not found[0].startswith("/"):
+        raise WrongInput("option password_script: it does not begin with a program's absolute path")
     unquoted = _outside_quotes(command)
     letter = next((letter for letter in unquoted if letter in _SHELL), "")
     if letter:
@@ -55,6 +54,16 @@ def words(command: str) -> list[str]:
                          "understands, and no shell is used",
                          remedy="put it into an executable script and name that")
     return found
+
+
+def find(name: str) -> str:
+    """Return the path of a program, empty if it is not there or may not be executed."""
+    places = [""] if "/" in name else os.environ.get("PATH", os.defpath).split(":")
+    for place in places:
+        path = f"{place}/{name}" if place else name
+        if path.startswith("/") and os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return ""
 
 
 def from_program(command: str, deadline: Deadline | None) -> str:
@@ -68,9 +77,14 @@ def from_program(command: str, deadline: Deadline | None) -> str:
     argv = words(command)
     patience = deadline.share(SHARE) if deadline is not None else PATIENCE
     program = f"the program for the password, {argv[0]},"
+    path = find(argv[0])
+    if not path:
+        raise FencingFailed(f"{program} is not there or cannot be executed",
+                            remedy="check option password_script")
     try:
-        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                 stderr=subprocess.DEVNULL, cwd="/", start_new_session=True)
+        child = subprocess.Popen(argv, executable=path, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/",
+                                 start_new_session=True)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise FencingFailed(f"{program} cannot be executed: "
                             f"{getattr(error, 'strerror', None) or error}",
@@ -79,6 +93,9 @@ def from_program(command: str, deadline: Deadline | None) -> str:
         output, ended = _read(child, time.monotonic() + patience)
     finally:
         _end(child)
+    if len(output) > LONGEST + 2:
+        raise FencingFailed(f"{program} printed more than {LONGEST} bytes, where a password is "
+                            "expected")
     if not ended:
         raise FencingFailed(f"{program} did not end within {patience:.1f} s and was killed")
     if child.returncode:

@@ -78,6 +78,10 @@ class Settings:
             self._secrets[name] = found
         return self._secrets[name]
 
+    def given(self, name: str) -> str:
+        """Return the text of a secret as far as it was given itself, empty if it was not."""
+        return self._texts.get(name, "") if self._options[name].secret else ""
+
     def address(self) -> str:
         """Return where the controller is, for messages: the address, and the port if it is set."""
         place = self._values["ip"] or "(no address)"
