@@ -122,8 +122,7 @@ class Racadm:
 
 def connect(settings: Settings, deadline: Deadline, phases: Phases) -> Racadm:
     """Log in at the controller. Raises FencingFailed."""
-    with phases("login"):
-        shell = ssh.open_shell(settings, deadline)
+    shell = ssh.open_shell(settings, deadline)
     return Racadm(shell, settings.address(), user=settings["username"], module=module(settings),
                   secret=settings.secret("password"))
 

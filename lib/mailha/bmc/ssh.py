@@ -280,7 +280,7 @@ def open_shell(settings: Settings, deadline: Deadline) -> Shell:
         raise LoginRefused("there is neither a password nor an identity_file to log in with",
                            remedy="set one of them")
     place = Place(settings.address(), settings["ip"], settings["ipport"], settings["username"],
-                  settings["known_hosts"], key)
+                  settings["known_hosts_file"], key)
     command = ssh_command.command(settings, connect_timeout=_patience(deadline),
                                   with_password=bool(secret))
     shell = Shell(_start(command), place, settings["command_prompt"] or PROMPT, secret, deadline)

@@ -20,14 +20,8 @@ if TYPE_CHECKING:
 
     from mailha.fencing.settings import Settings
 
-KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
-"""Default of known_hosts: OpenSSH's own file for the whole machine."""
-
-STRICT = "yes"
 ACCEPT_NEW = "accept-new"
-CHECKING = (STRICT, ACCEPT_NEW)
-"""What host_key_checking may be; as StrictHostKeyChecking in ssh_config(5). To trust any key is not
-among it: whoever answers on the controller's address would get the password, and say "off"."""
+"""The other value of host_key_checking than "yes", as in ssh_config(5)."""
 
 OPTIONS = ("addressfamily", "bindaddress", "bindinterface", "ciphers", "hostkeyalgorithms",
            "ipqos", "kexalgorithms", "macs", "pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes",
@@ -60,7 +54,7 @@ def parse_options(text: str) -> list[str]:
         if name.lower() == "stricthostkeychecking":
             raise ValueError("StrictHostKeyChecking is set by host_key_checking")
         if name.lower() == "userknownhostsfile":
-            raise ValueError("UserKnownHostsFile is set by known_hosts")
+            raise ValueError("UserKnownHostsFile is set by known_hosts_file")
         if name.lower() not in OPTIONS or not value.strip():
             raise ValueError(f"the option {name!r} of ssh may not be set here, or has no value")
         given.append(f"-o{name}={value.strip()}")
@@ -78,7 +72,7 @@ def command(settings: Settings, *, connect_timeout: float, with_password: bool) 
         f"ConnectTimeout={max(1, math.ceil(connect_timeout))}",
         "ConnectionAttempts=1",
         f"StrictHostKeyChecking={settings['host_key_checking']}",
-        f"UserKnownHostsFile={_as_file(settings['known_hosts'])}",
+        f"UserKnownHostsFile={_as_file(settings['known_hosts_file'])}",
         "GlobalKnownHostsFile=/dev/null",
         "UpdateHostKeys=no",
         "CheckHostIP=no",
@@ -121,13 +115,13 @@ def findings(settings: Settings) -> Iterator[str | FencingFailed]:
         yield missing_client(program)
     if settings["identity_file"]:
         yield from _findings_of_key(settings["identity_file"])
-    known = settings["known_hosts"]
+    known = settings["known_hosts_file"]
     if settings["host_key_checking"] == ACCEPT_NEW:
         if not os.path.isdir(os.path.dirname(known)):
-            yield FencingFailed(f"known_hosts={known}: there is no directory for it on this node",
+            yield FencingFailed(f"known_hosts_file={known}: there is no directory for it on this node",
                                 remedy="make it, or name a file in another one")
     elif not os.path.isfile(known):
-        yield (f"known_hosts={known} is not there on this node: no controller's key is known, so "
+        yield (f"known_hosts_file={known} is not there on this node: no controller's key is known, so "
                "that every login will be refused")
 
 
