@@ -13,7 +13,7 @@ and why a lab that crashes leaves nothing running::
       supervisor                    holds bridges, power and timers; takes requests
         alice, bob: systemd         the nodes, each in a cgroup of the lab
         outside                     a machine beside the cluster: mail client, administrator
-          ipmi_sim                  one management controller per node
+          ipmi_sim, sshd            one management controller per node: IPMI, and an iDRAC's shell
 
           LAN 198.51.100.0/24             .1 outside  .11 alice  .12 bob
           interconnect 203.0.113.0/24                 .11 alice  .12 bob
@@ -34,12 +34,16 @@ configuration     what a node's own disk says beyond the image
 install           putting the suite on a machine
 boot              what the first process of a machine does
 enter             running a command in a machine
-bmc               the management controllers
+sandbox           a throwaway machine without a cluster
+bmc               what a management controller answers by IPMI
+idrac             what it answers by SSH: the shell of an iDRAC
+idracaccess       the SSH that leads into that shell
+chassislog        who asked what of a node's power, and what became of it
 events            the supervisor's loop: waits, and calls whom it concerns
 power             the power of a node: on, off, reset, and what off promises
+controllers       the management controllers as the supervisor runs them
 launcher          making the supervisor and sweeping up after it
 supervisor        the one process that a lab lives and dies with
-sandbox           a throwaway machine without a cluster
 lab               the lab as tests and the demonstration use it
 evidence          what the machines have to say, for whoever looks into a failure
 preflight         whether this host can run a lab

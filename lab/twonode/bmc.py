@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The baseboard management controller of a node: ipmi_sim, wired to the node's power.
+"""What a node's management controller answers by IPMI: ipmi_sim, wired to the node's power.
 
 ipmi_sim asks a program for everything about the chassis, and does nothing else until that program
 ends. So the program only passes the request on to the supervisor and returns at once, as a real
 controller does: it acknowledges "power off" and then says "on" for as long as that is the truth. A
 program that waited for the node to be gone would leave ipmitool without an answer for that long.
 
-ipmi_sim knows no cipher suite above 3, so clients have to say ``-C 3`` (fence_ipmilan:
-``cipher=3``); without it ipmitool takes 10 s to find out, at every call.
+ipmi_sim knows no cipher suite above 3, so what is built on ipmitool has to say ``-C 3``
+(fence_ipmilan: ``cipher=3``); without it ipmitool takes 10 s to find out, at every call. fence_ipmi
+finds out by itself.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ DIRECTORY = "/etc/lab-bmc"
 CONTROL = "/run/lab/control"
 """Where the supervisor's socket appears on the outside machine."""
 
+# Called by ipmi_sim, and by whatever else a controller can be asked through: who asks, "get" or
+# "set", then names, and for "set" a value after each.
 CHASSIS = """\
 #!/usr/bin/python3 -IS
 import json, socket, sys
 supervisor = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 supervisor.connect({control!r})
 supervisor.send(json.dumps(
-    {{"do": "chassis", "node": {node!r}, "words": sys.argv[2:]}}).encode())
+    {{"do": "chassis", "node": {node!r}, "who": sys.argv[1], "words": sys.argv[2:]}}).encode())
 answer = json.loads(supervisor.recv(65536))
-print(answer.get("text", ""))
+print(answer.get("text") or answer.get("error", ""))
 sys.exit(1 if "error" in answer else 0)
 """
 
@@ -47,7 +50,7 @@ startlan 1
   allowed_auths_admin none md2 md5 straight
   guid a123456789abcdefa123456789abcd{number:02x}
 endlan
-chassis_control "{directory}/chassis 0x20"
+chassis_control "{directory}/chassis ipmi"
 user 1 true ""         "test"       user     10 none md2 md5 straight
 user 2 true "{user}"   "{password}" admin    10 none md2 md5 straight
 user 3 true "viewer"   "v1ewer"     user     10 none md2 md5 straight

@@ -7,9 +7,9 @@ import argparse
 import os
 import subprocess
 import sys
-from typing import Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
-from twonode import aptsources, bmc, boot, image, launcher, plan, preflight
+from twonode import aptsources, bmc, boot, idracaccess, image, launcher, plan, preflight
 from twonode.lab import Lab, LabError
 from twonode.supervisor import OUTSIDE
 
@@ -49,7 +49,9 @@ def parser() -> argparse.ArgumentParser:
                        ("reset", "press a node's reset button"),
                        ("shutdown", "let a node shut itself down"),
                        ("pull-plug", "take the power from a node and from its BMC"),
-                       ("plug-in", "give the BMC of a node its power back")):
+                       ("plug-in", "give the BMC of a node its power back"),
+                       ("mute-ipmi", "let a node's BMC answer no IPMI any more, but SSH"),
+                       ("unmute-ipmi", "let a node's BMC answer IPMI again")):
         verb(name, text, node=True)
     for name, text in (("cut", "cut a node's cables to the cluster, or one cable"),
                        ("heal", "mend a node's cables to the cluster, or one cable")):
@@ -57,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
                                                  help="lan, interconnect or management")
     controller = verb("bmc", "run ipmitool against a node's BMC", node=True)
     controller.add_argument("argv", nargs=argparse.REMAINDER, metavar="ARGUMENT ...")
+    console = verb("idrac", "open a node's iDRAC by SSH, or run a command in it", node=True)
+    console.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND ...")
+    log = verb("chassis-log", "show who asked what of the nodes' power, and what became of it")
+    log.add_argument("node", nargs="?", metavar="NODE", help="alice or bob; without it, both")
     return top
 
 
@@ -82,8 +88,15 @@ def _status(lab: Lab, options: argparse.Namespace) -> None:
     for node, facts in lab.status()["nodes"].items():
         online = " ".join(sorted(lab.online(node))) if facts["power"] == "on" else ""
         print(f"{node}: power {facts['power']}, address {facts['address']}, "
-              f"BMC {facts['bmc']} {'on' if facts['controller'] else 'off'}, "
+              f"BMC {facts['bmc']} {_words(facts)}, "
               f"cut: {' '.join(facts['cut']) or 'nothing'}, sees online: {online or 'nobody'}")
+
+
+def _words(facts: Dict[str, Any]) -> str:
+    """Return how a node's controller is."""
+    if not facts["controller"]:
+        return "off"
+    return "on, its IPMI silent" if facts["muted"] else "on"
 
 
 def _exec(lab: Lab, options: argparse.Namespace) -> None:
@@ -105,8 +118,23 @@ def _bmc(lab: Lab, options: argparse.Namespace) -> None:
                         {"IPMI_PASSWORD": controller.password})
 
 
+def _idrac(lab: Lab, options: argparse.Namespace) -> None:
+    with lab.door(OUTSIDE) as door:
+        door.replace_us(idracaccess.client_command(lab.bmc(options.node).address, options.argv))
+
+
+def _chassis_log(lab: Lab, options: argparse.Namespace) -> None:
+    if not lab.is_up():
+        raise LabError(f"lab {lab.name} is not up")
+    if options.node:
+        lab.plan.number(options.node)
+    for entry in lab.chassis_log(options.node):
+        print(entry)
+
+
 VERBS: Dict[str, Verb] = {
     "up": _up, "check": _check, "status": _status, "exec": _exec, "shell": _shell, "bmc": _bmc,
+    "idrac": _idrac, "chassis-log": _chassis_log,
     "down": lambda lab, options: lab.down(),
     "reinstall": lambda lab, options: lab.reinstall(),
     "poweroff": lambda lab, options: lab.poweroff(options.node),
@@ -115,6 +143,8 @@ VERBS: Dict[str, Verb] = {
     "shutdown": lambda lab, options: lab.shutdown(options.node),
     "pull-plug": lambda lab, options: lab.pull_plug(options.node),
     "plug-in": lambda lab, options: lab.plug_in(options.node),
+    "mute-ipmi": lambda lab, options: lab.mute_ipmi(options.node),
+    "unmute-ipmi": lambda lab, options: lab.unmute_ipmi(options.node),
     "cut": lambda lab, options: lab.cut(options.node, options.link),
     "heal": lambda lab, options: lab.heal(options.node, options.link),
 }

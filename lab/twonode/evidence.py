@@ -25,6 +25,7 @@ def save(lab: Lab, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     if lab.places.log.exists():
         (directory / "supervisor.log").write_text(lab.places.log.read_text())
+    (directory / "chassis.log").write_text("".join(f"{entry}\n" for entry in lab.chassis_log()))
     for node in lab.plan.nodes:
         for name, argv in WHAT_NODES_SAY.items():
             try:

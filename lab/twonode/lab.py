@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
 from xml.etree import ElementTree
 
-from twonode import bmc, configuration, image, install, launcher, loop, rootfs
+from twonode import (bmc, chassislog, configuration, idracaccess, image, install, launcher, loop,
+                     rootfs)
+from twonode.chassislog import Entry
 from twonode.enter import KINDS, Door
 from twonode.plan import BMC_PASSWORD, BMC_USER, CLUSTER_LINKS, Places, Plan
 from twonode.sandbox import compiled_suite
@@ -249,6 +251,17 @@ class Lab:
         """Bring the node's management controller back; whether the node is on does not change."""
         self._ask(do="controller", node=node, present=True)
 
+    def mute_ipmi(self, node: str) -> None:
+        """Let the node's controller answer no IPMI any more, but SSH; `bmc_off` takes both.
+
+        What is sent to it meanwhile it does when it is heard again, as one that hung for a while.
+        """
+        self._ask(do="mute", node=node, muted=True)
+
+    def unmute_ipmi(self, node: str) -> None:
+        """Undo `mute_ipmi`."""
+        self._ask(do="mute", node=node, muted=False)
+
     def pull_plug(self, node: str) -> None:
         """Take the power from the node and from its management controller, as one plug does."""
         self.bmc_off(node)
@@ -266,6 +279,21 @@ class Lab:
                            timeout=timeout, check=check,
                            environment={"IPMI_PASSWORD": controller.password})
 
+    def racadm(self, node: str, *words: str, timeout: float = 60.0,
+               check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a racadm command in a node's iDRAC, from the outside machine by SSH."""
+        return self.client(*idracaccess.client_command(self.bmc(node).address,
+                                                       ["racadm", *words]),
+                           timeout=timeout, check=check)
+
+    def chassis_log(self, node: Optional[str] = None, since: float = 0.0) -> List[Entry]:
+        """Return what was asked of the nodes' power, by whom, and what became of it, in order.
+
+        node: only this one's. since: seconds since the epoch.
+        """
+        return [entry for entry in chassislog.read(self.places.chassis_log)
+                if entry.when >= since and node in (None, entry.node)]
+
     # -- the inside -------------------------------------------------------------------------
 
     def _prepare(self) -> None:
@@ -276,16 +304,22 @@ class Lab:
         places.plan.write_text(plan.to_json())
         for disk, size in plan.disks.items():
             loop.create_image(places.disk_image(disk), size)
-        suite = compiled_suite(Path(plan.image))
+        secrets: List[idracaccess.Secrets] = []
+        suite = compiled_suite(Path(plan.image), lambda sandbox: secrets.append(
+            idracaccess.make_secrets(sandbox, plan)))
         authkey = os.urandom(256)
         for node in plan.nodes:
             disk_root = places.machine_disk(node)
             install.unpack(suite, disk_root)
             configuration.write_node(disk_root, node, plan, authkey)
+            idracaccess.write_client(disk_root, plan, secrets[0])
             for provision in self._provision:
                 provision(node, disk_root)
             rootfs.adopt_directories(disk_root, Path(plan.image))
-        configuration.write_machine(places.machine_disk(OUTSIDE), OUTSIDE, plan)
+        outside = places.machine_disk(OUTSIDE)
+        configuration.write_machine(outside, OUTSIDE, plan)
+        idracaccess.write_servers(outside, plan, secrets[0])
+        idracaccess.write_client(outside, plan, secrets[0])
 
     def _start_supervisor(self) -> None:
         """Start the launcher, which starts the supervisor, and wait until that is ready."""

@@ -136,6 +136,11 @@ class Places:
         return RUNTIME / f"{self.name}.log"
 
     @property
+    def chassis_log(self) -> Path:
+        """The file in which the supervisor notes what happens to the nodes' power."""
+        return self.runtime / "chassis.log"
+
+    @property
     def data(self) -> Path:
         """Disks and machines, on a file system of the host that is a disk."""
         return DATA / self.name

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Set
 
-from twonode import boot, cgroup, linux, network
+from twonode import boot, cgroup, chassislog, linux, network
+from twonode.chassislog import ChassisLog
 from twonode.events import Events
 from twonode.loop import LoopDevice
 from twonode.plan import NETWORKS, Places, Plan
@@ -31,10 +32,12 @@ POLL = 0.01
 class Node:
     """One node and its power."""
 
-    def __init__(self, name: str, plan: Plan, events: Events, groups: Path) -> None:
+    def __init__(self, name: str, plan: Plan, events: Events, groups: Path,
+                 log: ChassisLog) -> None:
         """Describe a node that is off.
 
         groups: where the lab's cgroups are.
+        log: where it is noted when the node is on and off.
         """
         self.name = name
         self.state = "off"
@@ -45,6 +48,7 @@ class Node:
         self._plan = plan
         self._places = Places(plan.name)
         self._events = events
+        self._log = log
         self._loops: Dict[str, LoopDevice] = {}
         self._then: Optional[str] = None        # what follows when it is off: None or "power on"
         self._cancel_firmware: Callable[[], None] = lambda: None
@@ -66,6 +70,7 @@ class Node:
         wait = self._plan.post_seconds if self._booted_before else 0.0
         self.state = "firmware"
         self._events.say(f"{self.name}: powered on")
+        self._log.note(self.name, chassislog.POWER, "on")
         if wait:
             self._cancel_firmware = self._events.after(wait, self._boot)
         else:
@@ -168,8 +173,9 @@ class Node:
         died_of = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         if self.state == "on":
             self._then = "power on" if died_of == signal.SIGHUP else None
-            self._events.say(f"{self.name}: " + HOW_INIT_ENDS.get(
-                died_of, f"its first process ended, wait status {status}"))
+            how = HOW_INIT_ENDS.get(died_of, f"its first process ended, wait status {status}")
+            self._events.say(f"{self.name}: {how}")
+            self._log.note(self.name, chassislog.NODE, how)
         self.state, self.process = "dying", None
         for loop in self._loops.values():
             loop.close()
@@ -189,6 +195,7 @@ class Node:
     def _set_off(self) -> None:
         """Be off, or come back at once if that was asked for."""
         self.state = "off"
+        self._log.note(self.name, chassislog.POWER, "off")
         then, self._then = self._then, None
         if then == "power on":
             self.power_on()

@@ -17,14 +17,14 @@ from __future__ import annotations
 import array
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
-from twonode import bmc, boot, cgroup, enter, launcher, linux, network
+from twonode import bmc, boot, cgroup, chassislog, enter, launcher, linux, network
+from twonode.chassislog import ChassisLog
+from twonode.controllers import Controller
 from twonode.events import Events
 from twonode.plan import NETWORKS, BadPlan, Places, Plan
 from twonode.power import Node
@@ -49,8 +49,9 @@ class Supervisor:
         self.plan = plan
         self.places = Places(plan.name)
         self.events = events
-        self.nodes = {name: Node(name, plan, events, groups) for name in plan.nodes}
-        self.controllers: Dict[str, int] = {}
+        self.log = ChassisLog(self.places.chassis_log)
+        self.nodes = {name: Node(name, plan, events, groups, self.log) for name in plan.nodes}
+        self.controllers: Dict[str, Controller] = {}
         self.outside = 0
         self._waiting: List[Tuple[Callable[[], bool], socket.socket]] = []
         events.after_each = self._answer_waiting
@@ -65,7 +66,8 @@ class Supervisor:
         self._start_outside()
         for name, node in self.nodes.items():
             self._guard_sysrq(node)
-            self._set_controller(name, True)
+            self.controllers[name] = Controller(name, self.plan, self.events, self.outside)
+            self.controllers[name].set_power(True)
         for node in self.nodes.values():
             node.power_on()
 
@@ -74,26 +76,34 @@ class Supervisor:
     def do_status(self, request: Request) -> Answer:
         """Say how things stand."""
         return {"name": self.plan.name, "suite": self.plan.suite, "nodes": {
-            name: {"power": node.state, "controller": name in self.controllers,
-                   "cut": sorted(node.cut), "address": self.plan.address(name),
-                   "bmc": self.plan.bmc_address(name)}
+            name: {"power": node.state, "controller": self.controllers[name].present,
+                   "muted": self.controllers[name].muted, "cut": sorted(node.cut),
+                   "address": self.plan.address(name), "bmc": self.plan.bmc_address(name)}
             for name, node in self.nodes.items()}}
 
     def do_power(self, request: Request) -> Answer:
         """Act on a node's power: "off", "on", "reset" or "shutdown"."""
-        node = self._node(request)
-        {"off": node.power_off, "on": node.power_on, "reset": node.reset,
-         "shutdown": node.shut_down}[request["action"]]()
+        node, action = self._node(request), request["action"]
+        act = {"off": node.power_off, "on": node.power_on, "reset": node.reset,
+               "shutdown": node.shut_down}[action]
+        self.log.note(node.name, chassislog.BUTTON,
+                      f"power {action}" if action in ("off", "on") else action)
+        act()
         return {}
 
     def do_chassis(self, request: Request) -> Answer:
-        """Answer what ipmi_sim asks of the chassis: get or set, then names and values."""
-        node = self._node(request)
+        """Answer what a controller asks of the chassis: get or set, then names and values."""
+        node, who = self._node(request), request["who"]
         verb, *words = request["words"]
-        self.events.say(f"{node.name}: controller asked to {' '.join(request['words'])}")
         if verb == "get":
             known = {"power": int(node.powered), "boot": "default"}
-            return {"text": "\n".join(f"{word}:{known[word]}" for word in words)}
+            text = "\n".join(f"{word}:{known[word]}" for word in words)
+            if "power" in words:
+                self.log.note(node.name, who, "read on" if node.powered else "read off")
+            return {"text": text}
+        for order in chassislog.orders(words):
+            self.events.say(f"{node.name}: controller asked by {who} for {order}")
+            self.log.note(node.name, who, order)
         for word, value in zip(words[::2], words[1::2]):
             {"power": node.power_on if value == "1" else node.power_off, "reset": node.reset,
              "shutdown": node.shut_down}.get(word, lambda: None)()
@@ -111,7 +121,12 @@ class Supervisor:
 
     def do_controller(self, request: Request) -> Answer:
         """Take the power of a node's controller away, or give it back."""
-        self._set_controller(self._node(request).name, request["present"])
+        self.controllers[self._node(request).name].set_power(request["present"])
+        return {}
+
+    def do_mute(self, request: Request) -> Answer:
+        """Silence a node's IPMI, or let it speak again."""
+        self.controllers[self._node(request).name].set_muted(request["muted"])
         return {}
 
     def do_enter(self, request: Request) -> Answer:
@@ -150,29 +165,6 @@ class Supervisor:
             if ours.recv(1) != b"!":
                 raise boot.BootFailed(self.places.console(OUTSIDE).read_text().strip())
 
-    def _set_controller(self, name: str, present: bool) -> None:
-        """Start or kill the controller of a node; its address comes and goes with it."""
-        if present == (name in self.controllers):
-            return
-        network.set_bmc_address(self.plan, name, present)
-        if not present:
-            os.kill(self.controllers.pop(name), signal.SIGKILL)
-            return
-        with enter.Door.of_process(self.outside) as door, \
-                open(self.places.console(f"{name}-bmc"), "ab") as console:
-            child = door.popen(bmc.command(name), stdin=subprocess.DEVNULL, stdout=console,
-                               stderr=console)
-        self.controllers[name] = child.pid
-        self.events.when_ended(child.pid,
-                               lambda status: self._controller_ended(name, child, status))
-
-    def _controller_ended(self, name: str, child: Any, status: int) -> None:
-        """Note the end of a controller; only one that we did not end is worth a line."""
-        child.returncode = status       # it has been reaped; Popen need not try
-        if self.controllers.get(name) == child.pid:
-            del self.controllers[name]
-            self.events.say(f"{name}: its controller ended by itself, wait status {status}")
-
     def _guard_sysrq(self, node: Node) -> None:
         """Let what a node writes to its /proc/sysrq-trigger happen to the node alone."""
         path = self.places.runtime / f"sysrq-{node.name}"
@@ -180,7 +172,14 @@ class Supervisor:
         reader = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         node.sysrq = path
         actions = {b"b": node.reset, b"c": node.power_off, b"o": node.power_off}
-        self.events.watch(reader, lambda: actions.get(os.read(reader, 1), lambda: None)())
+
+        def act() -> None:
+            action = actions.get(os.read(reader, 1))
+            if action:
+                self.log.note(node.name, chassislog.NODE, "sysrq")
+                action()
+
+        self.events.watch(reader, act)
 
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()

@@ -95,6 +95,8 @@ class ServingCluster(ClusterView):
                 self.lab.heal(node, link)
             if not facts["controller"]:
                 self.lab.bmc_on(node)
+            if facts["muted"]:
+                self.lab.unmute_ipmi(node)
             if facts["power"] == "off":
                 self.lab.poweron(node)
         self.lab.wait_online()

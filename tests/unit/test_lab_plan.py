@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 
-from twonode import (aptsources, bmc, cli, configuration, image, install,  # noqa: E402
-                     lab, launcher, plan, rootfs)
+from twonode import (aptsources, bmc, chassislog, cli, configuration,  # noqa: E402
+                     idracaccess, image, install, lab, launcher, plan, rootfs)
 
 
 def a_plan(**changes: object) -> plan.Plan:
@@ -121,6 +121,57 @@ def test_each_controller_has_the_address_of_its_node(tmp_path: Path) -> None:
     assert (files / "bob/lan.conf").stat().st_mode & 0o777 == 0o600
     compile((files / "alice/chassis").read_text(), "chassis", "exec")
     assert '"node": \'alice\'' in (files / "alice/chassis").read_text()
+    assert '/etc/lab-bmc/bob/chassis ipmi"' in (files / "bob/lan.conf").read_text()
+
+
+def test_each_controller_has_an_ssh_with_keys_and_a_shell_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "image/etc").mkdir(parents=True)
+    for name in ("passwd", "shadow"):
+        (tmp_path / "image/etc" / name).write_text("root:x:0:0::/root:/bin/sh\n")
+    ours = a_plan(image=str(tmp_path / "image"))
+    secrets = idracaccess.Secrets(
+        {name: f"private {name}\n" for name in ("user", "alice", "bob")},
+        {name: f"ssh-ed25519 {name}" for name in ("user", "alice", "bob")}, "$6$salt$hash")
+    idracaccess.write_servers(tmp_path / "outside", ours, secrets)
+    idracaccess.write_client(tmp_path / "node", ours, secrets)
+
+    files = tmp_path / "outside" / bmc.DIRECTORY.lstrip("/")
+    settings = (files / "bob/idrac-sshd.conf").read_text()
+    assert "ListenAddress 192.0.2.102\n" in settings
+    assert f"HostKey {bmc.DIRECTORY}/bob/idrac-host-key\n" in settings
+    assert (files / "bob/idrac-host-key").read_text() == "private bob\n"
+    assert (files / "bob/idrac-host-key").stat().st_mode & 0o777 == 0o600
+    assert "/etc/lab-bmc/bob/chassis idrac" in (files / "bob/idrac-shell").read_text()
+    assert (files / "idrac-authorized-keys").read_text() == "ssh-ed25519 user\n"
+    accounts = (tmp_path / "outside/etc/shadow").read_text().splitlines()
+    assert accounts[1].startswith(f"{plan.BMC_USER}:$6$salt$hash:")
+    assert plan.BMC_PASSWORD not in "".join(accounts)
+    node = tmp_path / "node"
+    assert (node / idracaccess.KNOWN_HOSTS.lstrip("/")).read_text().splitlines() == [
+        "192.0.2.101 ssh-ed25519 alice", "192.0.2.102 ssh-ed25519 bob"]
+    assert (node / idracaccess.KEY.lstrip("/")).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_chassis_log_gives_back_what_was_noted(tmp_path: Path) -> None:
+    path = tmp_path / "chassis.log"
+    assert chassislog.read(path) == []
+    log = chassislog.ChassisLog(path)
+    log.note("bob", chassislog.IPMI, "power off")
+    log.note("bob", chassislog.POWER, "off")
+    found = chassislog.read(path)
+    assert [entry[1:] for entry in found] == [
+        ("bob", "ipmi", "power off"), ("bob", "power", "off")]
+    assert found[0].when <= found[1].when
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  bob  ipmi    power off", str(found[0]))
+
+
+@pytest.mark.parametrize("pairs, words", [
+    (["power", "0"], ["power off"]), (["power", "1"], ["power on"]), (["reset", "1"], ["reset"]),
+    (["shutdown", "1"], ["shutdown"]), (["boot", "pxe"], ["boot pxe"]),
+    (["boot", "pxe", "power", "0"], ["boot pxe", "power off"]), ([], []),
+])
+def test_what_a_controller_sets_is_logged_in_words(pairs: List[str], words: List[str]) -> None:
+    assert chassislog.orders(pairs) == words
 
 
 def test_the_password_of_a_controller_is_not_among_the_arguments() -> None:
@@ -355,7 +406,7 @@ def test_a_node_that_is_still_joining_is_no_member_yet() -> None:
 
 def test_every_verb_of_the_command_line_does_something() -> None:
     help_text = cli.parser().format_help()
-    assert all(re.search(rf"^    {verb} ", help_text, re.MULTILINE) for verb in cli.VERBS)
+    assert all(re.search(rf"^    {verb}( |$)", help_text, re.MULTILINE) for verb in cli.VERBS)
 
 
 def test_exec_leaves_the_options_of_the_command_alone() -> None:
