@@ -18,8 +18,11 @@ LONGEST = 1000
 
 HIDDEN = "(secret)"
 
-_SHORTEST_SECRET = 3
-"""Characters. Hiding shorter ones would take every "a" out of a message."""
+_SHORTEST_SECRET = 4
+_LONG_SECRET = 8
+"""Characters. One that is shorter than the first is not hidden, it would take letters out of every
+message; one that is shorter than the second only as a word of its own: "(secret)istrator" would
+tell the password, not hide it."""
 
 _DAEMON = 3 * 8
 _PRIORITIES = {"ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
@@ -107,7 +110,7 @@ class Log:
     def line(self, text: str) -> str:
         """Return a text on one line, printable, not endless, and without any secret."""
         for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
+            text = _without(secret, text)
         line = " ".join(text[:LONGEST * 8].split())
         if not line.isprintable():
             line = "".join(letter if letter.isprintable() else _shown(letter) for letter in line)
@@ -141,6 +144,18 @@ class Log:
                 channel.close()
         except OSError:
             pass        # there is no system log, or no room in it
+
+
+def _without(secret: str, text: str) -> str:
+    """Return a text in which something else stands for the secret."""
+    if len(secret) >= _LONG_SECRET:
+        return text.replace(secret, HIDDEN)
+    parts = text.split(secret)
+    kept = parts[0]
+    for before, after in zip(parts, parts[1:]):
+        is_word = not (before[-1:].isalnum() or after[:1].isalnum())
+        kept += (HIDDEN if is_word else secret) + after
+    return kept
 
 
 def _shown(letter: str) -> str:

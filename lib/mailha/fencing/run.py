@@ -104,6 +104,7 @@ class Call:
         self._settings: Settings | None = None
         self._action = ""
         self._code: int | None = None
+        self._failure: BaseException | None = None
         self._debug_file = ""
 
     def perform(self) -> int:
@@ -231,6 +232,9 @@ class Call:
                       self._phases)
         try:
             return self._transition(power, settings)
+        except BaseException as failure:
+            self._failure = failure     # for the watchdog, if the session cannot even be ended
+            raise
         finally:
             power.close()
 
@@ -319,6 +323,9 @@ class Call:
 
     def _give_up(self) -> None:
         """Say, in the watchdog's thread, that the time is over."""
+        if self._failure is not None:
+            self._say(FAILED, self._failure)
+            return
         spent = self._clock() - self._begun
         if self._settings is None:
             what = "reading stdin timed out: it was not closed"

@@ -85,12 +85,10 @@ class Watchdog:
                 break
             self._changed.acquire(True, left)
         if not self.may_answer():
-            return
-        code = self._code
-        if code is None:
-            code = 1
+            time.sleep(_EARLY)      # the main thread is answering, or hangs in a file for debugging
+        elif self._code is None:
             try:
                 self._give_up()
             except BaseException:
                 pass        # what counts is that it ends
-        os._exit(code)
+        os._exit(1 if self._code is None else self._code)
