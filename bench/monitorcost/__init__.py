@@ -7,7 +7,6 @@ The modules, from the bottom up:
 figures      medians, quartiles, and what a contestant's rounds come to
 forks        counting forks and execs in what strace saw
 contestants  who competes: the commands, their environments, the resources in the cluster
-layer        the packages of the peers, which the lab's image lacks
 meter        the program on the node that runs a monitor and reads what it cost there
 node         the node itself: a lab whose alice really runs everything that is monitored
 cluster      switching the recurring monitors of Pacemaker on and off
@@ -15,4 +14,6 @@ rounds       one run: every contestant once a round, in an order that rotates
 report       the table, the verdict, the raw figures
 cli          the command line
 ===========  =====================================================================================
+
+What it has in common with the other benches is in sidebyside.
 """

@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn, Optional, Sequence
+from typing import Optional, Sequence
 
 from kopano.provision import ProvisionFailed
+from sidebyside import ending
+from sidebyside.layer import LayerFailed
 from twonode import aptsources, boot, image, launcher, preflight
 from twonode.lab import LabError
 
 from monitorcost import cluster, contestants, figures, node, report, rounds
-from monitorcost.layer import LayerFailed
 
 FEWEST_ROUNDS = 3
 USUAL_ROUNDS = 25
@@ -24,16 +24,6 @@ USUAL_ROUNDS = 25
 KNOWN_ERRORS = (node.BenchFailed, LayerFailed, LabError, image.ImageFailed, aptsources.NoSources,
                 boot.BootFailed, launcher.StillThere, ProvisionFailed, subprocess.SubprocessError,
                 OSError)
-
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Ended(BaseException):
-    """A signal asks us to end. Not an Exception, so that nothing but the tear-down minds it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"ended by {signal.Signals(number).name}")
-        self.code = 128 + number
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,11 +44,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if findings:
         print("this machine cannot run a lab:\n  " + "\n  ".join(findings), file=sys.stderr)
         return 2
-    for number in ENDING_SIGNALS:
-        signal.signal(number, _end)
+    ending.raise_on_signals()
     try:
         return _run(options)
-    except Ended as ended:
+    except ending.Ended as ended:
         print(f"bench/monitor: {ended}", file=sys.stderr)
         return ended.code
     except KNOWN_ERRORS as error:
@@ -74,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
         with node.meter(lab) as meter:
             results = rounds.run(lab, meter, contestants.ALL, options.rounds, _say)
         load = [before, os.getloadavg()[0]]
-        _ignore_signals()       # from here on there is only tidying up to be interrupted
+        ending.ignore_signals()     # from here on there is only tidying up to be interrupted
     bare = results[contestants.BARE.name]
     judged, compared = ([figures.judge(results[each.name], bare) for each in some]
                         for some in (contestants.PROMISED, contestants.COMPARED))
@@ -95,14 +84,3 @@ def _rounds(text: str) -> int:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _end(number: int, frame: object) -> NoReturn:
-    """End, once: whatever else comes while the lab is being taken down must not stop that."""
-    _ignore_signals()
-    raise Ended(number)
-
-
-def _ignore_signals() -> None:
-    for number in ENDING_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)

@@ -18,17 +18,34 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
 from kopano import provision
+from sidebyside import layer, machine
 from twonode import image, plan
 from twonode.enter import CommandFailed
 from twonode.lab import Lab
 
-from monitorcost import layer
 from monitorcost.contestants import (GUARD, KOPANO, KOPANO_IP, MYSQL_IP, OCF_PY, SERVICES,
                                      Direct)
 
 SUITE = "bookworm"
 NODE = "alice"
 LIBRARY = "usr/lib/mailha-bench"
+
+# What `ocf:heartbeat` agents of the comparison watch, and curl, with which they ask. None of it may
+# start with the node: the bench starts what it measures. Postfix is told its answers, because there
+# is nobody to ask. nginx leaves port 80 to Apache. PostgreSQL does without TLS, whose key it could
+# not read: directories of a node's disk that are also in the image get the image's owner and mode.
+RECIPE = layer.Recipe("monitor", ("nginx-light", "postfix", "postgresql", "curl"), before="""
+debconf-set-selections <<'ANSWERS'
+postfix postfix/main_mailer_type select Local only
+postfix postfix/mailname string alice.example.com
+ANSWERS
+""", after=r"""
+systemctl --quiet disable nginx.service postfix.service postgresql.service
+sed -i 's/listen \(.*\)80 default_server/listen \18081 default_server/' \
+    /etc/nginx/sites-available/default
+printf 'ssl = off\n' > /etc/postgresql/15/main/conf.d/bench.conf
+rm -f /etc/rc?.d/S*
+""")
 
 # The agents and their library, compiled: without that a monitor is twice as dear.
 COMPILED = """
@@ -127,7 +144,7 @@ class Meter:
 def running(progress: Callable[[str], None]) -> Iterator[Lab]:
     """Bring a lab up in which everything is running that is to be monitored; end it afterwards."""
     _end_labs_of_dead_runs()
-    packages = layer.ensure(SUITE, progress)
+    packages = layer.ensure(SUITE, RECIPE, progress)
     lab = Lab(f"b{os.getpid()}", suite=SUITE, provision=[
         functools.partial(_add_packages, packages),
         functools.partial(_hide_path_files, "usr/lib/python3/dist-packages", image.place(SUITE)),
@@ -162,11 +179,9 @@ def meter(lab: Lab) -> Iterator[Meter]:
 
 def describe(lab: Lab) -> List[str]:
     """Return what this machine and its node are, a fact a line."""
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     said = lab.execute(NODE, ["sh", "-c", "systemctl --version | head -n 1; python3 --version; "
                               "pacemakerd --version | head -n 1"], timeout=30).stdout.splitlines()
-    return [f"{os.cpu_count()} × {cpu.group(1) if cpu else 'CPU of unknown kind'}, "
-            f"Linux {os.uname().release}", f"Debian {SUITE}: {', '.join(said)}"]
+    return [machine.describe(), f"Debian {SUITE}: {', '.join(said)}"]
 
 
 def _add_packages(packages: Path, node: str, disk: Path) -> None:

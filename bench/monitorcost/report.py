@@ -6,7 +6,10 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, List, Sequence
 
-from monitorcost.figures import Measured, Verdict, spread
+from sidebyside.spread import spread
+from sidebyside.table import render
+
+from monitorcost.figures import Measured, Verdict
 
 HEAD = ("one monitor of the whole group", "CPU ms", "quartiles", "× bare", "of it elsewhere",
         "wall ms", "quartiles", "forks", "execs")
@@ -19,12 +22,7 @@ def table(results: Sequence[Measured], bare: Measured) -> str:
     of another one.
     """
     unit = spread(bare.total).median
-    rows = [HEAD, *[_row(result, unit) for result in results]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    lines = [_line(row, widths) for row in rows]
-    rule = ["-" * width if column == 0 else "-" * (width - 1) + ":"
-            for column, width in enumerate(widths)]
-    return "\n".join([lines[0], _line(rule, widths), *lines[1:]])
+    return render(HEAD, [_row(result, unit) for result in results])
 
 
 def verdicts(judged: Sequence[Verdict], compared: Sequence[Verdict]) -> List[str]:
@@ -56,9 +54,3 @@ def _row(result: Measured, unit: float) -> List[str]:
     return [result.name, f"{cpu.median:.1f}", f"{cpu.lower:.1f}–{cpu.upper:.1f}",
             f"{cpu.median / unit:.1f}", f"{spread(result.caused).median:.1f}", f"{wall.median:.1f}",
             f"{wall.lower:.1f}–{wall.upper:.1f}", str(result.forks), str(result.execs)]
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (cell.ljust(width) if column == 0 else cell.rjust(width)
-                      for column, (cell, width) in enumerate(zip(cells, widths)))
-    return "| " + " | ".join([first, *others]) + " |"

@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One run: every contestant once a round, in an order that rotates.
-
-What else the machine does comes and goes. Contestants that are measured one after the other, all
-rounds of the first, then all of the second, would each meet another machine; here all meet the same
-one. Rotating the order keeps one from always running after the same neighbour, whose files are
-still in the caches.
-"""
+"""One run: every contestant once a round, in an order that rotates; see sidebyside.order."""
 
 from __future__ import annotations
 
 import statistics
 from typing import Callable, Dict, List, Sequence, Tuple
 
+from sidebyside.order import rotated
 from twonode.lab import Lab
 
 from monitorcost import cluster, forks
@@ -61,13 +56,6 @@ def turns_of(contestants: Sequence[Contestant]) -> List[Contestant]:
     most = max(contestant.turns for contestant in contestants)
     return [contestant for turn in range(most) for contestant in contestants
             if contestant.turns > turn]
-
-
-def rotated(turns: Sequence[Contestant], number: int) -> List[Contestant]:
-    """Return the order of a round: each turn comes at every place, and after either neighbour."""
-    turned = number % len(turns)
-    order = [*turns[turned:], *turns[:turned]]
-    return order[::-1] if number % 2 else order
 
 
 def _measure(lab: Lab, meter: Meter, contestant: Contestant, result: Measured) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The parts of bench/monitor that need no machine: statistics, verdict, counting, order, table."""
+"""The parts of bench/monitor that need no machine: verdict, counting, turns, table."""
 
 from __future__ import annotations
 
@@ -14,19 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "lab")]
 
 from monitorcost import contestants, figures, forks, report, rounds  # noqa: E402
+from sidebyside.order import rotated  # noqa: E402
 
 
 def measured(name: str, *cpu: float, forks: int = 0, systemd: float = 0.0) -> figures.Measured:
     """Return a result with these figures."""
     return figures.Measured(name, list(cpu), [{"systemd": systemd} for _ in cpu], list(cpu),
                             forks, 1)
-
-
-def test_spread_is_median_and_quartiles() -> None:
-    assert figures.spread([5, 1, 4, 2, 3]) == figures.Spread(2, 3, 4)
-    assert figures.spread([7]) == figures.Spread(7, 7, 7)
-    with pytest.raises(ValueError):
-        figures.spread([])
 
 
 def test_cpu_that_is_caused_in_systemd_counts() -> None:
@@ -93,7 +87,7 @@ def test_every_contestant_has_its_turns_and_every_turn_comes_at_every_place() ->
     turns = rounds.turns_of(contestants.ALL)
     assert {each.name: turns.count(each) for each in contestants.ALL} == {
         each.name: each.turns for each in contestants.ALL}
-    orders = [rounds.rotated(turns, number) for number in range(2 * len(turns))]
+    orders = [rotated(turns, number) for number in range(2 * len(turns))]
     assert all(sorted(map(id, order)) == sorted(map(id, turns)) for order in orders)
     for place in range(len(turns)):
         assert {order[place].name for order in orders} == {each.name for each in turns}

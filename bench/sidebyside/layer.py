@@ -2,8 +2,8 @@
 """The packages of the peers that the lab's image lacks: installed once, and kept beside the image.
 
 The image of the lab stays as it is. What the packages add to it lies in a directory of its own,
-which is copied onto the disk of the node that is measured; a node's disk is the upper layer of an
-overlay over the image, so that the node finds both as one.
+which is copied onto the disk of the machine that is measured; a machine's disk is the upper layer
+of an overlay over the image, so that the machine finds both as one.
 """
 
 from __future__ import annotations
@@ -15,34 +15,23 @@ import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Callable, Iterator, List, Tuple
 
 from twonode import aptsources, image
 from twonode.plan import DATA
 from twonode.sandbox import Sandbox
 
-PACKAGES = ("nginx-light", "postfix", "postgresql", "curl")
-"""What `ocf:heartbeat` agents of the comparison watch, and curl, with which they ask."""
-
-# No service may start while it is installed (policy-rc.d), and none may start with the node: the
-# bench starts what it measures. Postfix is told its answers, because there is nobody to ask. nginx
-# leaves port 80 to Apache. PostgreSQL does without TLS, whose key it could not read: directories of
-# a node's disk that are also in the image get the image's owner and mode.
+# No service may start while it is installed (policy-rc.d).
 INSTALL = r"""
 export DEBIAN_FRONTEND=noninteractive
 printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
 chmod 0755 /usr/sbin/policy-rc.d
-debconf-set-selections <<'ANSWERS'
-postfix postfix/main_mailer_type select Local only
-postfix postfix/mailname string alice.example.com
-ANSWERS
+{before}
 dpkg --force-unsafe-io {excludes} --install --recursive /var/cache/bench
-systemctl --quiet disable nginx.service postfix.service postgresql.service
-sed -i 's/listen \(.*\)80 default_server/listen \18081 default_server/' \
-    /etc/nginx/sites-available/default
-printf 'ssl = off\n' > /etc/postgresql/15/main/conf.d/bench.conf
-rm -f /etc/rc?.d/S* /usr/sbin/policy-rc.d
+{after}
+rm -f /usr/sbin/policy-rc.d
 rm -rf /var/cache/bench
 """
 
@@ -54,28 +43,49 @@ class LayerFailed(Exception):
     """The packages could not be had; the text says what apt or dpkg said last."""
 
 
-def place(suite: str) -> Path:
+@dataclass(frozen=True)
+class Recipe:
+    """What a layer is made of.
+
+    name: of the bench that needs it.
+    packages: the names of Debian's packages.
+    before, after: shell commands, run where the packages are installed.
+    """
+
+    name: str
+    packages: Tuple[str, ...]
+    before: str = ""
+    after: str = ""
+
+    def installation(self) -> str:
+        """Return the shell script that installs the packages, which lie in /var/cache/bench."""
+        excludes = " ".join(f"--path-exclude='{pattern}'" for pattern in image.LEFT_OUT)
+        return INSTALL.format(before=self.before.strip(), after=self.after.strip(),
+                              excludes=excludes)
+
+
+def place(suite: str, recipe: Recipe) -> Path:
     """Return where the layer over the image of `suite` lies, or will lie once it is built."""
-    recipe = "\0".join([*PACKAGES, *image.LEFT_OUT, INSTALL])
-    mark = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-    return image.CACHE / f"bench-{image.place(suite).name}-{mark}"
+    text = "\0".join([*recipe.packages, recipe.installation()])
+    mark = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return image.CACHE / f"bench-{recipe.name}-{image.place(suite).name}-{mark}"
 
 
-def ensure(suite: str, progress: Callable[[str], None]) -> Path:
+def ensure(suite: str, recipe: Recipe, progress: Callable[[str], None]) -> Path:
     """Return the layer's directory; build it first if there is none.
 
     progress: called with a line of text for each step.
     Raises LayerFailed, image.ImageFailed, and aptsources.NoSources.
     """
     base = image.ensure(suite, progress)
-    target = place(suite)
+    target = place(suite, recipe)
     if target.is_dir():
         return target
     with _only_builder():
         if not target.is_dir():
-            _remove_old(suite)
-            progress(f"adding to the lab's image, once: {' '.join(PACKAGES)}")
-            _build(suite, base, target, progress)
+            _remove_old(suite, recipe)
+            progress(f"adding to the lab's image, once: {' '.join(recipe.packages)}")
+            _build(suite, recipe, base, target, progress)
     return target
 
 
@@ -87,27 +97,26 @@ def _only_builder() -> Iterator[None]:
         yield
 
 
-def _remove_old(suite: str) -> None:
-    """Remove layers over earlier images, and what killed builds left."""
-    for old in [*image.CACHE.glob(f"bench-{suite}-*"), *image.CACHE.glob(".bench-building-*"),
-                *DATA.glob(".bench-building-*")]:
+def _remove_old(suite: str, recipe: Recipe) -> None:
+    """Remove the same bench's layers over earlier images, and what killed builds left."""
+    for old in [*image.CACHE.glob(f"bench-{recipe.name}-{suite}-*"),
+                *image.CACHE.glob(".bench-building-*"), *DATA.glob(".bench-building-*")]:
         shutil.rmtree(old)
 
 
-def _build(suite: str, base: Path, target: Path, progress: Callable[[str], None]) -> None:
+def _build(suite: str, recipe: Recipe, base: Path, target: Path,
+           progress: Callable[[str], None]) -> None:
     """Build the layer where a sandbox can stand on it, then bring it to its place in one step."""
     DATA.mkdir(parents=True, exist_ok=True)
     arrived = target.with_name(f".bench-building-{target.name}")
     with tempfile.TemporaryDirectory(prefix=".bench-building-", dir=DATA) as directory:
         disk = Path(directory) / "disk"
-        _fetch(suite, base, Path(directory) / "apt", disk / "var/cache/bench")
+        _fetch(suite, recipe, base, Path(directory) / "apt", disk / "var/cache/bench")
         progress("installing")
-        excludes = " ".join(f"--path-exclude='{pattern}'" for pattern in image.LEFT_OUT)
         with Sandbox(base, disk=disk, suite=False) as sandbox:
-            said = sandbox.run(["/bin/sh", "-eu"], input=INSTALL.replace("{excludes}", excludes),
-                               timeout=LIMIT)
+            said = sandbox.run(["/bin/sh", "-eu"], input=recipe.installation(), timeout=LIMIT)
         if said.returncode != 0:
-            raise LayerFailed(f"installing {' '.join(PACKAGES)} failed: "
+            raise LayerFailed(f"installing {' '.join(recipe.packages)} failed: "
                               f"{_last(said.stdout + said.stderr)}")
         try:
             # The layer may hold whiteouts and extended attributes of the overlay.
@@ -117,7 +126,7 @@ def _build(suite: str, base: Path, target: Path, progress: Callable[[str], None]
             shutil.rmtree(arrived, ignore_errors=True)
 
 
-def _fetch(suite: str, base: Path, apt: Path, packages: Path) -> None:
+def _fetch(suite: str, recipe: Recipe, base: Path, apt: Path, packages: Path) -> None:
     """Fetch the packages and all that the image lacks for them into the directory `packages`.
 
     apt: scratch space. The host's own lists, packages and settings are neither used nor changed,
@@ -146,7 +155,8 @@ def _fetch(suite: str, base: Path, apt: Path, packages: Path) -> None:
         }.items()))
     environment = {**os.environ, "APT_CONFIG": str(settings), "LC_ALL": "C"}
     _run(["apt-get", "--quiet=2", "update"], environment)
-    _run(["apt-get", "--quiet=2", "--yes", "--download-only", "install", *PACKAGES], environment)
+    _run(["apt-get", "--quiet=2", "--yes", "--download-only", "install", *recipe.packages],
+         environment)
 
 
 def _run(argv: List[str], environment: "dict[str, str] | None" = None) -> None:
