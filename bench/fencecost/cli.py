@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line of bench/fence."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Optional, Sequence
+
+from sidebyside import ending, machine
+from sidebyside.layer import LayerFailed
+from twonode import aptsources, boot, image, preflight
+from twonode.enter import CommandFailed
+
+from fencecost import contestants, promises, report, rounds, stage
+
+FEWEST_ROUNDS = 3
+USUAL_ROUNDS = 20
+
+KNOWN_ERRORS = (stage.BenchFailed, LayerFailed, image.ImageFailed, aptsources.NoSources,
+                boot.BootFailed, CommandFailed, subprocess.SubprocessError, OSError)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="fence", description="Measure how long it takes to fence a node for certain, beside "
+        "the agent that is used today.")
+    top.add_argument("--rounds", type=_rounds, default=USUAL_ROUNDS, metavar="N",
+                     help=f"how often each is measured (default {USUAL_ROUNDS})")
+    top.add_argument("--json", type=Path, metavar="FILE", help="write all raw figures there")
+    return top
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Measure, print, and return the exit code: 0 targets met, 1 not met, 2 not measured."""
+    options = parser().parse_args(argv)
+    findings = preflight.check()
+    if findings:
+        print("this machine cannot run a sandbox:\n  " + "\n  ".join(findings), file=sys.stderr)
+        return 2
+    ending.raise_on_signals()
+    try:
+        return _run(options)
+    except ending.Ended as ended:
+        print(f"bench/fence: {ended}", file=sys.stderr)
+        return ended.code
+    except KNOWN_ERRORS as error:
+        print(f"bench/fence: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    with stage.running(_say) as (place, facts):
+        before = os.getloadavg()[0]
+        results = rounds.run(place, contestants.ALL, options.rounds, _say)
+        load = [before, os.getloadavg()[0]]
+    measured, described = list(results.values()), [machine.describe(), *facts]
+    verdicts = promises.judge(results)
+    if options.json:
+        options.json.write_text(report.as_json(measured, verdicts, described, load))
+    print("\n".join([
+        *described, f"{options.rounds} rounds, load {load[0]:.1f} before and {load[1]:.1f} after",
+        "", report.table(measured), "", *report.verdict_lines(verdicts)]))
+    return 0 if all(verdict.met for verdict in verdicts) else 1
+
+
+def _rounds(text: str) -> int:
+    number = int(text)
+    if number < FEWEST_ROUNDS:
+        raise argparse.ArgumentTypeError(f"{number} is too few, at least {FEWEST_ROUNDS}")
+    return number
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
