@@ -29,8 +29,9 @@ full     true: all sessions are taken
 obeys    false: says that the order is done, and does nothing
 modules  names of a chassis's modules: then -m is needed and the status is a bare word
 answers  command -> what to do for its first, second, ... time in a session, the last one for ever.
-         A text is shown instead of the answer; {"cut"}, {"silent"}: the connection ends or nothing
-         more is said, before the answer; {"done_cut"}, {"done_silent"}: after it was done.
+         A text is shown instead of the answer. An object with one key and true: cut (the connection
+         ends), silent (nothing more is said), frozen (nor heard), flood (no end of words), before
+         the answer; done_cut, done_silent, done_frozen after it was done; null for no vice
 logins   a list of such objects: what is different in the first, second, ... login
 log      a file that gets a line for each login, command and end of a session
 ======== ===========================================================================================
@@ -147,10 +148,10 @@ class Idrac:
             words = words[2:]
         action = words[0] if len(words) == 1 else ""
         vice = self._vice(action)
-        if vice in ({"cut": True}, {"silent": True}):
-            self._fall(vice)
         if isinstance(vice, str):
             return vice + "\n"
+        if vice is not None and not any(name.startswith("done_") for name in vice):
+            self._fall(vice)
         if action == "powerstatus":
             text = "ON" if self._power() else "OFF"
             text = (text if modules else f"Server power status: {text}") + "\n"
@@ -182,9 +183,13 @@ class Idrac:
         return planned[min(number, len(planned) - 1)] if planned else None
 
     def _fall(self, vice: Dict[str, bool]) -> None:
-        """End the connection, or say nothing any more."""
+        """Do what no controller should. Never returns."""
         if "cut" in vice:
             raise Cut
+        if "frozen" in vice:
+            os.kill(server(), signal.SIGSTOP)
+        while "flood" in vice:
+            self.say("the iDRAC has something to say\n" * 100)
         while True:
             signal.pause()
 
@@ -224,22 +229,16 @@ class Idrac:
                 self.say(key)
 
 
-def cut_connection() -> None:
-    """End the connection as a controller that restarts: sshd gets no time to say so."""
-    # Parents: the shell that sshd may run a ForceCommand in, then the session's sshd.
-    os.kill(_parent_named("sshd"), signal.SIGKILL)
-
-
-def _parent_named(name: str) -> int:
-    """Return the nearest parent process of this name."""
+def server() -> int:
+    """Return the process of sshd that has this connection: the nearest sshd among the parents."""
     process = os.getppid()
     while process > 1:
         with open(f"/proc/{process}/stat") as file:
             text = file.read()
-        if text[text.index("(") + 1:text.rindex(")")].startswith(name):
+        if text[text.index("(") + 1:text.rindex(")")].startswith("sshd"):
             return process
         process = int(text[text.rindex(")") + 2:].split()[1])
-    raise ProcessLookupError(f"no {name} among the parents")
+    raise ProcessLookupError("there is no sshd among the parents")
 
 
 def main(arguments: List[str]) -> int:
@@ -259,7 +258,7 @@ def main(arguments: List[str]) -> int:
         idrac.note("left")
     except Cut:
         idrac.note("cut")
-        cut_connection()
+        os.kill(server(), signal.SIGKILL)   # as a controller that restarts: no word to the client
     return 0
 
 

@@ -39,6 +39,10 @@ _ALREADY = re.compile(r"\balready\b[^\n]*\b(?:on|off)\b|present state|current (?
 _PRIVILEGE = re.compile(r"privilege|permission|not (?:authori[sz]ed|permitted|allowed)|"
                         r"access (?:is )?denied|authori[sz]ation", re.IGNORECASE)
 _DONE = re.compile(r"\bsuccess|\binitiated\b", re.IGNORECASE)
+_UNKNOWN = re.compile(r"\binvalid\b|\bspecify\b|\bunknown\b|\bnot (?:recognized|found|supported)\b",
+                      re.IGNORECASE)
+"""How a shell says that it has no such command or no such module: it will not have it later."""
+
 _REFUSED = re.compile(r"\bERROR\b|\bRAC\d{3,4}\b|\bfail|\binvalid\b|\bunable\b|\bcannot\b|"
                       r"\bnot (?:recognized|supported|possible|found|available)\b|\bunknown\b",
                       re.IGNORECASE)
@@ -74,6 +78,7 @@ class Racadm:
                                 f"{self._quoted(answer)}")
         said = self._quoted(answer) if answer else "nothing"
         raise NotUnderstood(f"{self._where} does not say the power but {said}",
+                            transient=not _UNKNOWN.search(answer),
                             remedy="see whether the controller is a Dell iDRAC, or a chassis "
                                    "controller for which module has to be set")
 

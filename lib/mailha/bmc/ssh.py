@@ -55,6 +55,10 @@ ANSWER = 12.0
 _SETTLED = 0.1
 """Seconds of silence behind the first prompt: a greeting may have a line that looks like one."""
 
+_WAITS = 4.0
+"""Seconds of silence behind an unknown line without an end, after which it is taken for a prompt
+that is not known."""
+
 _EMPTY = 1.0
 """Seconds of silence behind a prompt after which a command has really answered nothing."""
 
@@ -152,6 +156,7 @@ class Shell:
 
     def _wait_for_prompt(self, end: float) -> None:
         """Read the greeting up to the first prompt."""
+        silent_since = self._deadline.clock()
         while True:
             text = self._text()
             if self._prompt.search(screen.last_line(text)):
@@ -160,9 +165,12 @@ class Shell:
                     return
                 continue
             if self._turn_page(text) or self._receive(_TICK):
+                silent_since = self._deadline.clock()
                 continue
             self._check_not_over()
-            if self._deadline.clock() > end:
+            # A line that does not end is a prompt, also when nobody knows it.
+            waits = screen.last_line(text) and self._deadline.clock() > silent_since + _WAITS
+            if waits or self._deadline.clock() > end:
                 break
         last = screen.last_line(text).strip() or text
         if not last.strip():

@@ -118,11 +118,12 @@ def findings(settings: Settings) -> Iterator[str | FencingFailed]:
     known = settings["known_hosts_file"]
     if settings["host_key_checking"] == ACCEPT_NEW:
         if not os.path.isdir(os.path.dirname(known)):
-            yield FencingFailed(f"known_hosts_file={known}: there is no directory for it on this node",
+            yield FencingFailed(f"known_hosts_file={known}: there is no directory for it on this "
+                                "node",
                                 remedy="make it, or name a file in another one")
     elif not os.path.isfile(known):
-        yield (f"known_hosts_file={known} is not there on this node: no controller's key is known, so "
-               "that every login will be refused")
+        yield (f"known_hosts_file={known} is not there on this node: no controller's key is "
+               "known, so that every login will be refused")
 
 
 def missing_client(program: str) -> FencingFailed:

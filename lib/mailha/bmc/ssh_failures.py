@@ -36,6 +36,8 @@ SESSIONS = re.compile(r"RAC0?218\b|\b(?:maximum|max\.?|too many|no (?:more|free)
                       r"\b(?:limit|exceeded|exhausted|in use|not available)\b", re.IGNORECASE)
 """How controllers say that no session is left. RAC0218 is what an iDRAC's other interfaces say."""
 
+_STATISTICS = re.compile(r"Transferred: |Bytes per second: |Authenticated ")
+
 
 def why_no_login(text: str, place: Place, secret: str = "") -> FencingFailed:
     """Return the failure for an ssh that ended before there was a shell.
@@ -158,7 +160,8 @@ def login_refused(place: Place) -> LoginRefused:
     """Return the failure for a user, password or key that the controller does not take."""
     if place.key:
         return LoginRefused(f"{place.where} does not let {place.user} in with the key {place.key}",
-                            remedy="upload the public half for this user (racadm sshpkauth)")
+                            remedy="upload the public half for this user (racadm sshpkauth), and "
+                                   "set password if the key has one")
     return LoginRefused(f"{place.where} does not let {place.user} in: wrong user name or password",
                         remedy="check username and password, and that the user may log in to the "
                                "controller and is not locked")
@@ -175,5 +178,6 @@ def _line_with(pattern: re.Pattern[str], text: str) -> str:
 
 
 def _last_words(text: str) -> str:
-    """Return the last line that says something."""
-    return next((line for line in reversed(text.splitlines()) if line.strip()), "")
+    """Return the last line that says something; ssh's own statistics say nothing."""
+    return next((line for line in reversed(text.splitlines())
+                 if line.strip() and not _STATISTICS.match(line)), "")
