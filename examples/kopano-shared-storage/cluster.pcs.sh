@@ -23,14 +23,14 @@ cluster resource defaults update resource-stickiness=200 migration-threshold=3 \
     failure-timeout=10min multiple-active=stop_unexpected
 
 # Fencing
-cluster stonith create fence_bob fence_ipmilan \
+cluster stonith create fence_bob fence_ipmi \
     ip=192.168.123.25 username=fencing password_script=/etc/mailha/bmc-password \
-    lanplus=1 cipher=17 method=onoff pcmk_host_list=bob pcmk_delay_base=5s \
+    node=bob pcmk_host_list=bob pcmk_delay_base=5s \
     op start interval=0s timeout=60s monitor interval=120s timeout=60s \
     meta migration-threshold=INFINITY
-cluster stonith create fence_alice fence_ipmilan \
+cluster stonith create fence_alice fence_ipmi \
     ip=192.168.123.26 username=fencing password_script=/etc/mailha/bmc-password \
-    lanplus=1 cipher=17 method=onoff pcmk_host_list=alice \
+    node=alice pcmk_host_list=alice \
     op start interval=0s timeout=60s monitor interval=120s timeout=60s \
     meta migration-threshold=INFINITY
 cluster constraint location fence_bob avoids bob

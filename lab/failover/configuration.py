@@ -2,8 +2,8 @@
 """The configuration of the laboratory's cluster, derived from the example that it demonstrates.
 
 Nothing of the example is repeated here, so what is shown is what an administrator can load. The
-laboratory differs in three things only: its addresses and devices; its controllers, which know no
-cipher suite above 3; and the pace of its monitors, so that a fault is found in seconds.
+laboratory differs in two things only: its addresses and devices, and the pace of its monitors, so
+that a fault is found in seconds.
 """
 
 from __future__ import annotations
@@ -103,7 +103,6 @@ def _differences(plan: Plan) -> Dict[str, str]:
         "ip=192.168.123.25": f"ip={plan.bmc_address('bob')}",
         "ip=192.168.123.26": f"ip={plan.bmc_address('alice')}",
         "username=fencing": f"username={BMC_USER}",
-        "cipher=17": "cipher=3",
         "/dev/mapper/mysql": "/dev/san-mysql",
         "/dev/mapper/kopano": "/dev/san-kopano",
     }

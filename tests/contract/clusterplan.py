@@ -60,6 +60,8 @@ def meaning(cib: str) -> Dict[str, object]:
         "colocations": {(item.get("id"), item.get("rsc"), _role(item, "rsc-role"),
                          item.get("with-rsc"), _role(item, "with-rsc-role"), item.get("score"))
                         for item in constraints.iter("rsc_colocation")},
+        "levels": {(item.get("target"), item.get("index"), item.get("devices"))
+                   for item in root.iter("fencing-level")},
         "properties": _values(_find(root, "configuration/crm_config"), "cluster_property_set"),
         "defaults": _values(_find(root, "configuration/rsc_defaults"), "meta_attributes"),
     }

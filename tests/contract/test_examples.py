@@ -12,7 +12,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 
@@ -24,6 +24,11 @@ from twonode.sandbox import Sandbox
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 FENCED = ("kopano-shared-storage", "kopano-drbd")
+
+LEVELS = ("topology", "power-feeds", "second-path")
+"""The fencing topologies, each to be loaded over a cluster of FENCED."""
+
+WHOLE = (*FENCED, "manual-changeover", "split-leaves", *LEVELS)
 
 # Without a running systemd Pacemaker cannot say what a systemd: resource is. Both tools then
 # complain about it by its name, and pcs wants to be forced.
@@ -102,6 +107,8 @@ class Examples:
         if name == "split-leaves":
             return load(self._machine, "kopano-shared-storage/split-leaves",
                         over=self["kopano-shared-storage"])
+        if name in LEVELS:
+            return load(self._machine, f"fencing/{name}", over=self["kopano-shared-storage"])
         if name == "kopano-drbd":
             if not self._machine.path("/usr/lib/ocf/resource.d/linbit/drbd").exists():
                 pytest.skip("the image has no drbd-utils, which bring DRBD's agent")
@@ -164,7 +171,7 @@ def ready(cib: str) -> str:
         cib, {f"master-drbd_{name}": "10000" for name in SERVICES})
 
 
-@pytest.mark.parametrize("example", [*FENCED, "manual-changeover", "split-leaves"])
+@pytest.mark.parametrize("example", WHOLE)
 def test_crm_and_pcs_load_every_example_and_have_nothing_against_it(
         machine: Sandbox, loaded: Examples, example: str) -> None:
     accounted = [WITHOUT_SYSTEMD]
@@ -176,7 +183,7 @@ def test_crm_and_pcs_load_every_example_and_have_nothing_against_it(
     assert complaints == []
 
 
-@pytest.mark.parametrize("example", [*FENCED, "manual-changeover", "split-leaves"])
+@pytest.mark.parametrize("example", WHOLE)
 def test_crm_verify_finds_neither_error_nor_warning(
         machine: Sandbox, loaded: Examples, example: str) -> None:
     for cib in (loaded[example].crm, loaded[example].pcs):
@@ -185,7 +192,7 @@ def test_crm_verify_finds_neither_error_nor_warning(
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("example", [*FENCED, "manual-changeover", "split-leaves"])
+@pytest.mark.parametrize("example", WHOLE)
 def test_the_form_for_crm_and_the_form_for_pcs_say_the_same(
         loaded: Examples, example: str) -> None:
     assert clusterplan.meaning(loaded[example].crm) == clusterplan.meaning(loaded[example].pcs)
@@ -317,3 +324,65 @@ def test_the_manual_changeover_of_the_readme_changes_every_name(
     for cib, node in ((loaded["manual-changeover"].crm, "bob"), (after, "alice")):
         names = re.findall(r'name="manual_node" value="(\w+)"', cib)
         assert names == [node] * 3
+
+
+@pytest.mark.parametrize("example", [*FENCED, *LEVELS])
+def test_every_controller_is_told_its_node_twice(loaded: Examples, example: str) -> None:
+    """In `node` for the agent, and in pcmk_host_list for Pacemaker."""
+    devices = {name: parameters for name, (kind, _, agent, parameters, *_) in
+               primitives(loaded[example].crm).items()
+               if kind == "stonith" and agent != "fence_apc_snmp"}
+    assert len(devices) >= 2
+    for name, parameters in devices.items():
+        node = name.split("_")[1]
+        assert (parameters["node"], parameters["pcmk_host_list"]) == (node, node), name
+        assert "pcmk_host_map" not in parameters
+    delays = {name for name, parameters in devices.items() if "pcmk_delay_base" in parameters}
+    assert delays == {"fence_bob"}
+
+
+def primitives(cib: str) -> Dict[str, Tuple[Any, ...]]:
+    """Return class, provider, type, parameters, meta attributes and operations by name."""
+    found = clusterplan.meaning(cib)["primitives"]
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize("example", LEVELS)
+def test_each_node_has_two_levels_and_every_device_in_them_exists(
+        loaded: Examples, example: str) -> None:
+    levels = clusterplan.meaning(loaded[example].crm)["levels"]
+    assert isinstance(levels, set)
+    assert {(target, index) for target, index, _ in levels} == {
+        (node, index) for node in clusterplan.NODES for index in "12"}
+    found = primitives(loaded[example].crm)
+    for target, index, devices in levels:
+        for device in devices.split(","):
+            parameters = found[device][3]
+            if "pcmk_host_list" in parameters:
+                assert parameters["pcmk_host_list"] == target
+            else:
+                assert f"{target}:" in parameters["pcmk_host_map"]
+        assert index == "2" or devices == f"fence_{target}"
+
+
+def test_both_power_feeds_of_a_node_belong_to_one_level(loaded: Examples) -> None:
+    """In two levels the first strip's success would be the whole proof, with the node alive."""
+    levels = clusterplan.meaning(loaded["power-feeds"].crm)["levels"]
+    assert isinstance(levels, set)
+    assert {devices for _, index, devices in levels if index == "2"} == {
+        "fence_feed_a,fence_feed_b"}
+    found = primitives(loaded["power-feeds"].crm)
+    strips = [found[name][3] for name in ("fence_feed_a", "fence_feed_b")]
+    assert strips[0].pop("ip") != strips[1].pop("ip")
+    assert strips[0] == strips[1]
+
+
+@pytest.mark.parametrize("example", LEVELS)
+def test_no_second_way_to_a_node_is_on_the_node_itself(
+        machine: Sandbox, loaded: Examples, example: str) -> None:
+    plan = clusterplan.plan(machine, ready(loaded[example].crm))
+    for name, (kind, _, _, parameters, *_) in primitives(loaded[example].crm).items():
+        if kind == "stonith" and "pcmk_host_list" in parameters:
+            assert plan.placed("start", name) != parameters["pcmk_host_list"]
+    assert plan.fenced() == set()

@@ -14,8 +14,8 @@ CLEAN_STOP = 40.0
 systemd waits for Pacemaker and Pacemaker for it, it takes minutes."""
 
 SHORT_FENCING = 4
-"""Seconds for one attempt to fence. ipmitool takes 20 to find out that nobody answers, and after a
-confirmation the cluster waits for the end of the attempt that is under way."""
+"""Seconds for one attempt to fence. fence_ipmi asks for 25 before it says that nobody answers, and
+after a confirmation the cluster waits for the end of the attempt that is under way."""
 
 WITHOUT_SYSV = ("env", "SYSTEMCTL_SKIP_SYSV=1")
 """Debian's cluster has init scripts as well, and the nodes no runlevels to take them out of."""
