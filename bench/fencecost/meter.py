@@ -43,7 +43,7 @@ LAST_WORDS = 4000
 
 
 class SystemLog:
-    """The system's log, which nothing else keeps in a sandbox; agents write to it while they run."""
+    """The system's log, which nothing else keeps in a sandbox; agents write to it as they run."""
 
     def __init__(self, path: str = "/dev/log") -> None:
         self._lines: List[str] = []
