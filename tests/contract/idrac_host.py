@@ -8,6 +8,7 @@ of an iDRAC (twonode/idrac.py). Its power is a file, and every order leaves a li
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -40,6 +41,7 @@ esac
 """
 
 SSHD = """\
+{more}
 ListenAddress 127.0.0.1:{port}
 HostKey {top}/host-key
 AuthorizedKeysFile {top}/authorized-keys
@@ -53,7 +55,6 @@ PrintMotd no
 PrintLastLog no
 ForceCommand exec /usr/bin/python3 -IS {top}/idrac.py --chassis '{directory}/chassis x' \
 --manners {directory}/manners
-{more}
 """
 
 PREPARE = f"""
@@ -103,7 +104,11 @@ class Idrac:
     """One iDRAC, with its server running; see `behave` for how it behaves."""
 
     def __init__(self, machine: Machine, more: str = "") -> None:
-        """Start it. more: lines for the configuration of its server."""
+        """Start it.
+
+        more: lines for the configuration of its server, which come before all others.
+        """
+        self.server_log = ""        # of the server, once it has been stopped
         self.machine = machine
         self.port = machine.port()
         self.directory = f"{TOP}/{self.port}"
@@ -131,6 +136,9 @@ class Idrac:
         self._server.kill()
         self._server.wait(timeout=LIMIT)
         assert self._server.stderr is not None
+        # Its sessions have the pipe too, so that it may not end.
+        os.set_blocking(self._server.stderr.fileno(), False)
+        self.server_log = (self._server.stderr.read() or b"").decode()
         self._server.stderr.close()
 
     def path(self, name: str) -> Path:

@@ -47,7 +47,7 @@ LOGIN = 15.0
 """Seconds that a login may take at most. An iDRAC takes 2 to 5."""
 
 AGAIN = 5.0
-"""Seconds for the connection when the controller has answered before."""
+"""Seconds for the connection and its encryption when the controller has answered before."""
 
 ANSWER = 12.0
 """Seconds that one command may take at most. A racadm command takes 1 to 5 on an iDRAC."""
@@ -100,7 +100,8 @@ class Shell:
         self._check_not_over()
         self._received = b""
         self._send(line.encode() + b"\r")
-        end = self._deadline.clock() + ANSWER
+        begun = self._deadline.clock()
+        end = self._latest(ANSWER)
         while True:
             text = self._text()
             if self._prompt.search(screen.last_line(text)):
@@ -113,7 +114,8 @@ class Shell:
                 continue
             self._check_not_over()
             if self._deadline.clock() > end:
-                raise Silent(f"{self._place.where} has not answered `{line}` for {ANSWER:g} s"
+                raise Silent(f"{self._place.where} has not answered `{line}` for "
+                             f"{self._deadline.clock() - begun:.0f} s"
                              + (f", and said {screen.quoted(text, self._secret)}" if text.strip()
                                 else ""), remedy="restart the controller (racadm racreset)")
 
@@ -137,7 +139,9 @@ class Shell:
 
         Raises everything that mailha.bmc.ssh_failures knows, and TimeUp.
         """
-        end = self._deadline.clock() + LOGIN
+        begun = self._deadline.clock()
+        end = self._latest(LOGIN)
+        contact = self._latest(max(AGAIN, self._deadline.contact()))
         answers = 0
         while True:
             if self._over:
@@ -149,10 +153,16 @@ class Shell:
             if mode == "asking" and question:
                 self._answer(question, answers)
                 answers += 1
-            elif not self._receive(_TICK) and self._deadline.clock() > end:
-                raise Silent(f"{self._place.where} takes the connection and does not finish the "
-                             f"login in {LOGIN:g} s", remedy="restart the controller")
+            elif not self._receive(_TICK) and self._deadline.clock() > (end if answers
+                                                                        else contact):
+                raise Silent(f"{self._place.where} takes the connection and does not get on with "
+                             f"the login for {self._deadline.clock() - begun:.0f} s",
+                             remedy="restart the controller")
         self._wait_for_prompt(end)
+
+    def _latest(self, seconds: float) -> float:
+        """Return the end of a wait, before the action's own, so that the reason can be said."""
+        return min(self._deadline.clock() + seconds, self._deadline.end - _TICK)
 
     def _wait_for_prompt(self, end: float) -> None:
         """Read the greeting up to the first prompt."""
