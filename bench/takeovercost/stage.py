@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The cluster in which it happens: a disk and an address on one of two nodes, and fence devices."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable, Iterator, List, Optional, Set, TypeVar
+
+from failover import configuration, record
+from failover.cluster import State, parse
+from twonode import chassislog, plan
+from twonode.lab import Lab
+
+from takeovercost import contestants
+from takeovercost.contestants import Contestant
+from takeovercost.figures import Incomplete, Takeover, takeover
+
+SUITE = "bookworm"
+
+FIRMWARE_SECONDS = 6.0
+"""A node must not be back before the fencing that killed it has returned; the slowest takes 4.3 s.
+"""
+
+PATIENCE = 120.0
+"""Seconds until something that should happen is said not to."""
+
+DISK, ADDRESS = "disk", "address"
+
+RESOURCES = """\
+property stonith-enabled=true stonith-timeout=120s
+rsc_defaults resource-stickiness=200
+primitive disk ocf:heartbeat:Filesystem \
+    params device=/dev/san-kopano directory=/srv fstype=ext4 \
+    op start interval=0s timeout=60s op stop interval=0s timeout=60s
+primitive address ocf:heartbeat:IPaddr2 params ip=198.51.100.100 cidr_netmask=24 \
+    op start interval=0s timeout=20s op stop interval=0s timeout=20s
+group service disk address
+"""
+
+Say = Callable[[str], None]
+Found = TypeVar("Found")
+
+
+class BenchFailed(Exception):
+    """Something did not come to pass; the text says what was awaited."""
+
+
+class Stage:
+    """The cluster, and what is done to it."""
+
+    def __init__(self, lab: Lab) -> None:
+        """Take a lab that is up."""
+        self.lab = lab
+        self.nodes = lab.plan.nodes
+
+    def configure(self) -> None:
+        """Load resources and all devices, of which none runs yet."""
+        text = RESOURCES + contestants.configuration(contestants.ALL, self.lab.plan)
+        self._run("crm", "-F", "configure", "load", "update", "-", text=text)
+
+    def enter(self, contestant: Contestant) -> None:
+        """Have the devices of one contestant run, and no others, and everything else be well."""
+        self._wait("both nodes are in the cluster", self._is_whole)
+        wanted = contestants.devices(contestant, self.lab.plan)
+        for each in contestants.ALL:
+            role = "Started" if each == contestant else "Stopped"
+            for device in contestants.devices(each, self.lab.plan):
+                self._run("crm_resource", "-r", device, "--meta", "--set-parameter", "target-role",
+                          "--parameter-value", role)
+        self._wait(f"the devices of {contestant.name} run, and all is well",
+                   lambda: self._is_ready(set(wanted)))
+        # The devices have run before; whether the cluster has more to do only it can say.
+        self._run("crm_resource", "--wait", f"--timeout={PATIENCE:.0f}")
+
+    def take_over(self) -> Takeover:
+        """Kill the Corosync of the node that has the disk; return when the other one has it.
+
+        Raises BenchFailed, and Incomplete.
+        """
+        state = self._state()
+        victim = state.only_place(DISK) if state else None
+        if victim is None:
+            raise BenchFailed("the disk is not mounted on exactly one node")
+        return self._kill(victim)
+
+    def _kill(self, victim: str) -> Takeover:
+        """Kill a node's Corosync; return when the other one has taken over."""
+        survivor = next(node for node in self.nodes if node != victim)
+        # The node's own clock, which is everybody's, and no time between the word and the deed.
+        said = self.lab.execute(victim, ["sh", "-c", "date +%s.%N; exec killall -9 corosync"],
+                                timeout=30).stdout
+        fault = float(said)
+
+        def look() -> Optional[Takeover]:
+            return takeover(victim, fault, record.since(self.lab, [survivor], fault, survivor),
+                            self.lab.chassis_log(victim, fault), DISK, ADDRESS)
+
+        found = self._wait(f"{survivor} has taken over", look)
+        orders = [entry.who for entry in self.lab.chassis_log(since=fault)
+                  if entry.what == "power off"]
+        if set(orders) != {chassislog.IPMI}:
+            raise Incomplete(f"power was switched off by {', '.join(orders)}")
+        return found
+
+    def facts(self) -> List[str]:
+        """Return what the nodes are, a fact a line."""
+        said = self._run("sh", "-c", "pacemakerd --version | head -n 1; corosync -v | head -n 1; "
+                         "corosync-cmapctl -g runtime.config.totem.token; "
+                         "corosync-cmapctl -g runtime.config.totem.consensus")
+        numbers = re.findall(r"= (\d+)", said)
+        return [f"Debian {SUITE}: " + ", ".join(said.splitlines()[:2])
+                + f"; token {numbers[0]} ms, consensus {numbers[1]} ms"]
+
+    def _is_whole(self) -> bool:
+        return all(self.lab.online(node) == set(self.nodes) for node in self.nodes)
+
+    def _is_ready(self, devices: Set[str]) -> bool:
+        state = self._state()
+        if state is None:
+            return False
+        running = {name for name, nodes in state.active.items() if nodes}
+        return running == {DISK, ADDRESS, *devices}
+
+    def _state(self) -> Optional[State]:
+        return parse(self._run("crm_mon", "-1", "--output-as=xml"))
+
+    def _run(self, *argv: str, text: str = "") -> str:
+        return self.lab.execute(self.nodes[0], list(argv), timeout=2 * PATIENCE, input=text).stdout
+
+    def _wait(self, what: str, look: Callable[[], Optional[Found]]) -> Found:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            found = look()
+            if found:
+                return found
+            if time.monotonic() > deadline:
+                raise BenchFailed(f"after {PATIENCE:.0f} s it is still not so that {what}")
+            time.sleep(0.2)
+
+
+@contextmanager
+def running(say: Say) -> Iterator[Stage]:
+    """Bring up a lab with the cluster in it; take it down when this context ends."""
+    _end_labs_of_dead_runs()
+    lab = Lab(f"v{os.getpid()}", suite=SUITE, post_seconds=FIRMWARE_SECONDS,
+              provision=[configuration.install])
+    try:
+        lab.up(progress=say)
+        stage = Stage(lab)
+        say("loading the resources and the devices")
+        stage.configure()
+        yield stage
+    finally:
+        say("taking the lab down")
+        lab.down()
+
+
+def _end_labs_of_dead_runs() -> None:
+    """Take down what an earlier run left that was killed."""
+    for name in plan.existing():
+        match = re.fullmatch(r"v(\d+)", name)
+        if match and not Path(f"/proc/{match.group(1)}").exists():
+            Lab(name).down()
