@@ -151,8 +151,10 @@ class Shell:
                 break
             question = screen.last_line(self._text()).strip()
             if mode == "asking" and question:
-                self._answer(question, answers)
-                answers += 1
+                # A question without a colon at its end may be the first half of one.
+                if question.endswith(":") or not self._receive(_TICK):
+                    self._answer(question, answers)
+                    answers += 1
             elif not self._receive(_TICK) and self._deadline.clock() > (end if answers
                                                                         else contact):
                 raise Silent(f"{self._place.where} takes the connection and does not get on with "
