@@ -98,11 +98,12 @@ class Phases:
         self._clock = clock
         self._begun = clock()
         self._seconds: dict[str, float] = {}
+        self._open: list[float] = []
         self._counts: dict[str, int] = {}
 
     def __call__(self, name: str) -> _Phase:
         """Return a context whose time is added to the phase of that name."""
-        return _Phase(self._seconds, name, self._clock)
+        return _Phase(self._seconds, self._open, name, self._clock)
 
     def count(self, what: str) -> None:
         """Count one more of something."""
@@ -120,17 +121,24 @@ class Phases:
 
 
 class _Phase:
-    """A part of an action while it lasts; one in another one counts in both."""
+    """A part of an action while it lasts; the time of one inside another counts there alone."""
 
-    def __init__(self, seconds: dict[str, float], name: str, clock: Callable[[], float]) -> None:
+    def __init__(self, seconds: dict[str, float], open_phases: list[float], name: str,
+                 clock: Callable[[], float]) -> None:
+        """open_phases: for each phase that lasts, the seconds that belong to phases inside it."""
         self._seconds = seconds
+        self._open = open_phases
         self._name = name
         self._clock = clock
 
     def __enter__(self) -> None:
         self._begun = self._clock()
-        self._seconds.setdefault(self._name, 0.0)
+        self._open.append(0.0)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        self._seconds[self._name] += self._clock() - self._begun
+        whole = self._clock() - self._begun
+        own = whole - self._open.pop()
+        if self._open:
+            self._open[-1] += whole
+        self._seconds[self._name] = self._seconds.get(self._name, 0.0) + own

@@ -11,7 +11,7 @@ import os
 import stat
 import time
 
-from mailha.fencing.failures import FencingFailed, WrongInput
+from mailha.fencing.failures import FencingFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +31,12 @@ SHARE = 0.5
 _SHELL = "|&;<>$`*?(){}\n"
 
 
+class NoCommand(ValueError):
+    """A text that is no program with its arguments."""
+
+
 def words(command: str) -> list[str]:
-    """Return the program and its arguments. Raises WrongInput if only a shell could run it.
+    """Return the program and its arguments. Raises NoCommand if only a shell could run it.
 
     Blanks separate, quotes and backslashes work as in a shell, nothing is expanded. fence_ipmilan
     gives the text to a shell, so a definition for it may have more than words.
@@ -44,15 +48,14 @@ def words(command: str) -> list[str]:
     try:
         found = list(reader)
     except ValueError as error:
-        raise WrongInput(f"option password_script: {str(error).lower()}") from None
+        raise NoCommand(f"it cannot be divided into words: {str(error).lower()}") from None
     if not found or "/" in found[0] and not found[0].startswith("/"):
-        raise WrongInput("option password_script: it does not begin with a program's absolute path")
+        raise NoCommand("it does not begin with the absolute path of a program")
     unquoted = _outside_quotes(command)
     letter = next((letter for letter in unquoted if letter in _SHELL), "")
     if letter:
-        raise WrongInput(f"option password_script: it has a {letter!r} in it, which only a shell "
-                         "understands, and no shell is used",
-                         remedy="put it into an executable script and name that")
+        raise NoCommand(f"it has a {letter!r} in it, which only a shell understands, and none is "
+                        "used; put it into an executable script and name that")
     return found
 
 

@@ -33,6 +33,15 @@ def _path(text: str) -> str:
     return values.path(text)
 
 
+def _command(text: str) -> str:
+    from mailha.fencing import secrets, values
+    try:
+        secrets.words(values.line(text))
+    except secrets.NoCommand as error:
+        raise values.Invalid(str(error)) from None
+    return text.strip()
+
+
 def _method(text: str) -> str:
     from mailha.fencing import values
     method = values.choice(text, ("onoff", "cycle"))
@@ -52,7 +61,7 @@ CONNECTION = (
     Option("password", "string", "Login password; blanks at its ends are part of it", letter="p",
            obsoletes=("passwd",), secret=True, empty=True),
     Option("password_script", "string", "Program that prints the password; run without a shell",
-           letter="S", obsoletes=("passwd_script",), shown="command"),
+           letter="S", obsoletes=("passwd_script",), check=_command, shown="command"),
     Option("password_file", "string", "File with the password, for its owner only",
            check=_path, shown="path"),
     Option("node", "string", "Name of the cluster node whose controller this is; the agent then "

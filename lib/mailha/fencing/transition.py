@@ -182,7 +182,7 @@ def _prove_off(power: Power, orders: Orders, where: str) -> None:
     deadline = power.deadline
     pause = FIRST_PAUSE
     was_on: bool | None = None
-    was_off = False
+    came_back = False
     first: tuple[int, float] | None = None      # the session and the moment of a reading as off
     try:
         while True:
@@ -190,7 +190,7 @@ def _prove_off(power: Power, orders: Orders, where: str) -> None:
             now = deadline.clock()
             if was_on:
                 if first is not None:
-                    was_off, first, pause = True, None, FIRST_PAUSE
+                    came_back, first, pause = True, None, FIRST_PAUSE
                     orders.give()       # it has come back by itself or by somebody's hand
                 else:
                     orders.give_if_due()
@@ -204,13 +204,14 @@ def _prove_off(power: Power, orders: Orders, where: str) -> None:
             else:
                 deadline.pause(first[1] + SPACING - now)
     except TimeUp:
-        if not was_on:
+        if not (was_on or came_back):
             raise
-        how = "has switched itself on again after it was off" if was_off \
-            else "took the order to switch it off, and it is still on"
-        who = "the node" if was_off else "the controller"
-        raise StillOn(f"{who} at {where} {how} after {deadline.seconds:g} s{orders.refused()}",
-                      remedy="check the controller, or switch it off by other means") from None
+        how = (f"the node at {where} switches itself on again whenever it is off, for" if came_back
+               else f"the controller at {where} was ordered to switch the node off, and it is still "
+                    "on after")
+        raise StillOn(f"{how} {deadline.seconds:g} s{orders.refused()}",
+                      remedy="check the controller, or switch the node off by other means",
+                      ) from None
 
 
 def on(power: Power, phases: Phases, where: str) -> None:

@@ -25,8 +25,8 @@ def text(agent: FenceAgent) -> str:
         lines += _paragraph("  " + form(option), option.short + _remark(option.default,
                                                                         option.choices))
     lines += ["", f"Actions: {', '.join(standard.ACTIONS)}", "",
-              "Exit status: 0 done (status: the power is on), 2 status: the power is off, 1 failed,",
-              f"and one line on stderr says why. See also {agent.name}(8).", ""]
+              "Exit status: 0 done, and for status: the power is on; 2 for status: it is off; 1",
+              f"failed, and one line on stderr says why. See also {agent.name}(8).", ""]
     return "\n".join(lines)
 
 
