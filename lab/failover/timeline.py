@@ -11,7 +11,8 @@ from failover.mail import Receipt
 NOTICEABLE = 1.0
 """Seconds without an acknowledged mail, from which on mail is said to have stopped."""
 
-ROLES = {"missed": "detected", "lost": "detected", "found": "detected", "fenced": "fenced"}
+ROLES = {"missed": "detected", "lost": "detected", "found": "detected", "fenced": "fenced",
+         "started": "restart"}
 """Kind of a happening -> what the column before it calls it; only the first of each is marked."""
 
 

@@ -80,14 +80,16 @@ def test_the_timeline_counts_from_the_fault_and_is_in_order() -> None:
     lines = timeline.render(
         fault(1015.0, Happening(1002.06, "lost", "bob", "alice", "alice: bob is lost"),
               Happening(1010.4, "fenced", "bob", "alice", "bob fenced by alice"),
-              Happening(1016.0, "started", "a", "alice", "a started on alice")),
+              Happening(1016.0, "started", "a", "alice", "a started on alice"),
+              Happening(1017.0, "started", "b", "alice", "b started on alice")),
         [Receipt(999.9, "1"), Receipt(1014.2, "2"), Receipt(1014.4, "3")])
     assert [line.split() for line in lines[1:]] == [
         "0.0 s fault bob's power was cut".split(),
         "2.1 s detected alice: bob is lost".split(),
         "10.4 s fenced bob fenced by alice".split(),
         "14.2 s mail first mail accepted again, after 14.2 s without".split(),
-        "16.0 s a started on alice".split()]
+        "16.0 s restart a started on alice".split(),
+        "17.0 s b started on alice".split()]
 
 
 def test_only_the_first_sign_of_a_fault_is_called_its_detection() -> None:
