@@ -207,8 +207,7 @@ def _prove_off(power: Power, orders: Orders, where: str) -> None:
         if not (was_on or came_back):
             raise
         how = (f"the node at {where} switches itself on again whenever it is off, for" if came_back
-               else f"the controller at {where} was ordered to switch the node off, and it is still "
-                    "on after")
+               else f"the node at {where} was ordered off by its controller and is still on after")
         raise StillOn(f"{how} {deadline.seconds:g} s{orders.refused()}",
                       remedy="check the controller, or switch the node off by other means",
                       ) from None
