@@ -386,3 +386,9 @@ def test_lost_datagrams_are_counted_and_never_arrive(cut: Network) -> None:
     assert select.select(cut.relay.sockets, [], [], PATIENCE)[0]
     assert cut.relay.end() == {"sent": 1, "lost": 1}
     assert not select.select([cut.controller], [], [], 0)[0]
+
+
+def test_programs_of_the_bench_run_even_where_they_may_not_go_first() -> None:
+    done = subprocess.run([*stage.FIRST, "echo", "a  b", "c"], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, encoding="utf-8", timeout=PATIENCE)
+    assert done.stdout == "a  b c\n"
