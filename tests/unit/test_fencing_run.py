@@ -42,6 +42,14 @@ def test_a_controller_that_cannot_be_asked_is_one_failure_with_one_reason(action
     assert 'result=failed' in said.logged and "LoginRefused" not in said.everything
 
 
+def test_blanks_around_a_refused_password_are_mentioned_because_fence_ipmilan_loses_them() -> None:
+    for password, mentioned in (("trail ", True), (" lead", True), ("in side", False)):
+        node = Node()
+        node.login_failures = [failures.LoginRefused("192.0.2.7 does not take the password")]
+        said = off(node, password=password)
+        assert ("blanks" in said.stderr) is mentioned and password.strip() not in said.stderr
+
+
 def test_the_default_action_is_reboot() -> None:
     node = Node()
     assert call(node, GOOD).stdout == "Success: Rebooted\n"

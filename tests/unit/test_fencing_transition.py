@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fencing_node import GOOD, Node, call, off
+from fencing_node import GOOD, Node, Said, call, off
 from mailha.fencing import deadline, failures, transition
 from mailha.fencing.failures import (LoginRefused, NameUnknown, NotUnderstood, OrderRefused,
                                      PrivilegeTooLow, SessionLost, SessionsExhausted, Silent,
@@ -19,7 +19,7 @@ LIMIT = deadline.WHOLE
 """Seconds in which an action has to have ended."""
 
 
-def reboot(node: Node, **more: str) -> object:
+def reboot(node: Node, **more: str) -> Said:
     return call(node, {**GOOD, "action": "reboot", **more})
 
 
@@ -239,6 +239,21 @@ def test_a_node_that_does_not_come_on_is_watched_for_two_seconds_and_the_log_say
     said = reboot(node)
     assert said.code == 0 and said.stderr == "" and "not yet seen on" in said.logged
     assert node.clock.now - 1000 < 0.7 + transition.WATCH_ON
+
+
+@pytest.mark.parametrize("order_fails", [True, False])
+def test_a_controller_that_is_silent_after_off_holds_a_reboot_for_some_seconds_only(
+        order_fails: bool) -> None:
+    node = Node()
+
+    def fall_silent() -> None:
+        if node.count("read") >= 2 and (order_fails or node.count("on")):
+            node.takes = 0.5
+            raise Silent("192.0.2.7 answers no more")
+    node.after = fall_silent
+    said = reboot(node)
+    assert (said.code, said.stderr) == (0, "") and "answers no more" in said.logged
+    assert node.clock.now - 1000 < 0.7 + transition.ORDER_ON + transition.WATCH_ON
 
 
 def test_on_is_ordered_until_the_node_is_on() -> None:

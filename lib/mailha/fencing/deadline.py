@@ -79,6 +79,10 @@ class Deadline:
         now = self.clock()
         return max(0.0, min(self._begun + CONTACT, self.end) - now)
 
+    def shorten(self, seconds: float) -> None:
+        """Let it end so many seconds from now, if that is sooner."""
+        self.end = min(self.end, self.clock() + seconds)
+
     def pause(self, seconds: float) -> None:
         """Wait, but not beyond the end. Raises TimeUp if it is over before or after."""
         self._sleep(max(0.0, min(seconds, self.left())))

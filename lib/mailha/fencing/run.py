@@ -15,8 +15,8 @@ import time
 from mailha.fencing import deadline as times
 from mailha.fencing import reading, standard
 from mailha.fencing.deadline import Deadline, Phases
-from mailha.fencing.failures import (FencingFailed, Interrupted, Silent, TimeUp, Unreachable,
-                                     WrongInput)
+from mailha.fencing.failures import (FencingFailed, Interrupted, LoginRefused, Silent, TimeUp,
+                                     Unreachable, WrongInput)
 from mailha.fencing.log import Log
 
 TYPE_CHECKING = False
@@ -248,6 +248,9 @@ class Call:
         elif self._action == "reboot":
             transition.off(power, self._phases, where)
             self._settle(DONE)
+            if self._watchdog is not None:
+                self._watchdog.end_sooner(transition.ORDER_ON + transition.WATCH_ON
+                                          + 2 * times.RESERVE)
             warning = transition.on_again(power, self._phases)
             if warning:
                 self._log.warning(f"the node at {where} was switched off, and so fenced; on again: "
@@ -308,6 +311,12 @@ class Call:
             return in_other_words(defect.describe(failure))
         if isinstance(failure, (TimeUp, Silent, Unreachable)):
             return str(failure)
+        if isinstance(failure, LoginRefused) and self._settings is not None:
+            # fence_ipmilan loses them, so that they may stand in a definition that works with it.
+            password = self._settings.known("password")
+            if password != password.strip():
+                return in_other_words(f"{failure} (blanks at the ends of the given password are "
+                                      "part of it)")
         return in_other_words(str(failure))
 
     def _end_in(self, seconds: float, *, unless_terminal: bool = False) -> None:
@@ -342,7 +351,7 @@ class Call:
         def interrupt(number: int, frame: FrameType | None) -> None:
             _signal.signal(number, _signal.SIG_IGN)
             if self._watchdog is not None:
-                self._watchdog.end_in(2 * times.RESERVE)
+                self._watchdog.end_sooner(2 * times.RESERVE)
             raise Interrupted(f"{self._action} was told to end by signal {number} and is not done")
 
         for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP):

@@ -78,6 +78,10 @@ class Settings:
             self._secrets[name] = found
         return self._secrets[name]
 
+    def known(self, name: str) -> str:
+        """Return a secret if it was asked for already, empty if not; nothing is read."""
+        return self._secrets.get(name, "")
+
     def given(self, name: str) -> str:
         """Return the text of a secret as far as it was given itself, empty if it was not."""
         return self._texts.get(name, "") if self._options[name].secret else ""

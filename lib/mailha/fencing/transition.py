@@ -36,6 +36,10 @@ FIRST_RETRY = 0.25
 LONGEST_RETRY = 2.0
 """Seconds before a login is tried again; doubled each time."""
 
+ORDER_ON = 8.0
+"""Seconds in which a controller must take the order on of a reboot; racadm takes up to five. The
+cluster waits meanwhile with what it wants to start elsewhere."""
+
 WATCH_ON = 2.0
 """Seconds for which a node is watched after it was ordered on by a reboot."""
 
@@ -243,15 +247,19 @@ def on_again(power: Power, phases: Phases) -> str:
     """
     deadline = power.deadline
     pause = FIRST_PAUSE
+    deadline.shorten(ORDER_ON)
     with phases("on"):
         try:
             power.order(True)
-            until = deadline.clock() + WATCH_ON
+        except FencingFailed as failure:
+            return str(failure)
+        deadline.shorten(WATCH_ON)
+        try:
             while not power.is_on():
-                if deadline.clock() + pause >= until:
-                    return f"it was ordered on and not yet seen on after {WATCH_ON:g} s"
                 deadline.pause(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
+        except TimeUp:
+            return f"it was ordered on and not yet seen on after {WATCH_ON:g} s"
         except FencingFailed as failure:
             return str(failure)
     return ""

@@ -62,12 +62,16 @@ class Watchdog:
         _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
         # Where it was blocked by whoever started us, it would never come.
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
-        _signal.setitimer(_signal.ITIMER_REAL, seconds + KERNEL)
+        _signal.setitimer(_signal.ITIMER_REAL, max(0.0, seconds) + KERNEL)
         if self._changed.locked():
             try:
                 self._changed.release()
             except RuntimeError:
                 pass    # the thread was faster
+
+    def end_sooner(self, seconds: float) -> None:
+        """The same, but only if that is sooner than what was said before."""
+        self.end_in(max(0.0, min(seconds, self._end - self._clock())))
 
     def settle(self, code: int) -> None:
         """Let the process end with this code, even if something hangs from here on."""
