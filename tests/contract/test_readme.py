@@ -26,7 +26,7 @@ def node() -> Iterator[Sandbox]:
     if os.geteuid():
         pytest.skip("the sandbox needs root")
     with Sandbox(image.ensure(os.environ.get("LAB_SUITE", "bookworm")), suite=False) as sandbox:
-        for folder in ("agents", "bin", "lib"):
+        for folder in ("agents", "bin", "fence", "lib"):
             shutil.copytree(CHECKOUT / folder, sandbox.path("/checkout") / folder,
                             ignore=shutil.ignore_patterns("__pycache__"))
         yield sandbox
@@ -46,6 +46,14 @@ def installed(node: Sandbox) -> Sandbox:
 def test_the_cluster_finds_every_agent_after_the_installation(
         installed: Sandbox, agent: str) -> None:
     done = installed.run(["crm_resource", "--show-metadata", f"ocf:mailha:{agent}"], timeout=LIMIT)
+    assert done.returncode == 0, done.stderr
+    assert f'<resource-agent name="{agent}"' in done.stdout
+
+
+@pytest.mark.parametrize("agent", sorted(path.name for path in (CHECKOUT / "fence").iterdir()))
+def test_the_cluster_finds_every_fence_agent_after_the_installation(
+        installed: Sandbox, agent: str) -> None:
+    done = installed.run(["stonith_admin", "--metadata", "--agent", agent], timeout=LIMIT)
     assert done.returncode == 0, done.stderr
     assert f'<resource-agent name="{agent}"' in done.stdout
 
