@@ -71,7 +71,7 @@ mkdir -p "$1/etc/mysql" "$1/var/log/journal"
 
 MUST_HAVE = ("lib/systemd/systemd", "usr/sbin/pacemakerd", "usr/sbin/corosync", "usr/bin/ipmi_sim",
              "usr/bin/ipmitool", "usr/sbin/fence_ipmilan", "usr/sbin/crm", "usr/sbin/pcs",
-             "usr/sbin/mariadbd", "usr/bin/python3")
+             "usr/sbin/mariadbd", "usr/sbin/sshd", "usr/bin/ssh-keygen", "usr/bin/python3")
 
 BUILD_LIMIT = 1800.0
 """Seconds that a build may take; on two cores and a near mirror it takes about one minute."""

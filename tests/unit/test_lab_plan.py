@@ -357,6 +357,7 @@ def test_an_unknown_release_is_refused_with_those_that_are_known() -> None:
 
 def test_the_suite_is_packed_for_root_in_the_places_of_a_package(tmp_path: Path) -> None:
     for path, mode in (("agents/kopano", 0o700), ("lib/mailha/errors.py", 0o600),
+                       ("fence/fence_ipmi", 0o755),
                        ("lib/mailha/__pycache__/errors.pyc", 0o600), ("bin/mailha", 0o755)):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("content")
@@ -366,6 +367,7 @@ def test_the_suite_is_packed_for_root_in_the_places_of_a_package(tmp_path: Path)
     assert found == {
         "usr/lib/ocf/resource.d/mailha/kopano": (0o755, 0, "root"),
         "usr/lib/ocf/lib/mailha/errors.py": (0o644, 0, "root"),
+        "usr/sbin/fence_ipmi": (0o755, 0, "root"),
         "usr/sbin/mailha": (0o755, 0, "root"),
     }
 
