@@ -230,6 +230,30 @@ def test_stdin_that_is_never_closed_is_not_waited_for(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "") and "stdin" in done.stderr
 
 
+def test_a_person_at_a_terminal_may_take_his_time_and_the_action_then_has_its_own(
+        tmp_path: Path) -> None:
+    import pty
+    agent = make(tmp_path, "pass", seconds=1.0)
+    agent.write_text(agent.read_text().replace(
+        "deadline.RESERVE = 0.1",
+        "deadline.RESERVE = 0.1\nfrom mailha.fencing import run\nrun._INPUT = 0.3"))
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen([agent], stdin=theirs, stdout=subprocess.PIPE, env={}, text=True,
+                             stderr=subprocess.PIPE)
+    os.close(theirs)
+    try:
+        os.write(ours, b"ip=192.0.2.7\n")
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.6)
+        os.write(ours, b"action=off\n\x04")
+        stdout, stderr = child.communicate(timeout=LIMIT)
+    finally:
+        child.kill()
+        child.wait()
+        os.close(ours)
+    assert (child.returncode, stdout, stderr) == (0, "Success: Powered OFF\n", "")
+
+
 def test_what_a_library_prints_goes_neither_to_stdout_nor_to_stderr(tmp_path: Path) -> None:
     agent = make(tmp_path, """
 print("to stdout")

@@ -165,6 +165,14 @@ def test_a_refused_argument_is_not_shown_because_it_may_be_a_password() -> None:
         assert "hunter2" not in str(caught.value)
 
 
+def test_a_password_on_the_command_line_is_taken_and_complained_about_without_it() -> None:
+    node = Node()
+    said = call(node, arguments=("-a", "192.0.2.7", "-p", "hunter2", "-o", "status"))
+    assert said.code == 0 and node.passwords == ["hunter2"]
+    assert "WARNING: option password is on the command line" in said.logged
+    assert "hunter2" not in said.everything
+
+
 def test_a_plug_is_taken_on_the_command_line_with_port_as_ip() -> None:
     assert words("--port-as-ip", "-n", "192.0.2.7")["plug"] == "192.0.2.7"
     node = Node()

@@ -12,7 +12,7 @@ import pytest
 
 from fencing_node import FENCER, GOOD, Clock, Node, agent_for, call, off
 from mailha.agents import fence_ipmi
-from mailha.fencing import failures, run, values
+from mailha.fencing import failures, identity, run, values
 from mailha.fencing.deadline import Phases
 from mailha.fencing.failures import TimeUp
 from mailha.fencing.settings import Settings
@@ -211,6 +211,20 @@ def test_by_hand_nobody_switches_off_the_node_on_which_he_sits(action: str,
         assert said.code == 1 and "by hand" in said.stderr and node.events == []
     node = Node()
     assert call(node, {**GOOD, "action": action, **given}, environment=FENCER).code == 0
+
+
+@pytest.mark.parametrize("name, hostname, same", [
+    ("bob", "bob", True), ("bob", "bob.example.com", True), ("bob.example.com", "bob", True),
+    ("Bob", "bOB", True), ("bob.example.com", "bob.example.net", False), ("bob", "bobby", False),
+    ("bob2", "bob", False)])
+def test_a_machine_is_known_with_and_without_its_domain(name: str, hostname: str,
+                                                        same: bool) -> None:
+    settings = Settings.of(fence_ipmi.AGENT, ip="192.0.2.7", node=name)
+    if same:
+        with pytest.raises(failures.WrongNode):
+            identity.require(settings, "off", by_fencer=False, hostname=hostname)
+    else:
+        identity.require(settings, "off", by_fencer=False, hostname=hostname)
 
 
 @pytest.mark.parametrize("action", ["on", "status", "monitor"])

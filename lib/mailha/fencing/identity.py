@@ -46,8 +46,15 @@ def require(settings: Settings, action: str, *, by_fencer: bool, hostname: str =
                         f"{settings.address()} is that of node {ours}: nothing was done",
                         remedy="set pcmk_host_list to the node that the device is for")
     if action in ("off", "reboot") and not by_fencer:
-        here = (hostname or os.uname().nodename).lower()
+        here = hostname or os.uname().nodename
         for name in (ours, wanted):
-            if name and name.lower() in (here, here.partition(".")[0]):
+            if name and _is_same_machine(name.lower(), here.lower()):
                 raise WrongNode(f"{action} is asked for by hand on node {name} itself: nothing was "
                                 "done", remedy="run it on another node, or use systemctl")
+
+
+def _is_same_machine(one: str, other: str) -> bool:
+    """Tell whether two names may be of one machine; one of them may lack the domain."""
+    if "." in one and "." in other:
+        return one == other
+    return one.partition(".")[0] == other.partition(".")[0]

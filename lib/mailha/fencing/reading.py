@@ -114,6 +114,10 @@ def from_arguments(arguments: Sequence[str], options: Iterable[Option]) -> Given
             _take(given, option, value if option.takes_value else "1", has_value=True)
         else:
             _take_letters(given, argument, letters, waiting)
+    for option in known:
+        if option.secret and given.texts.get(option.name):
+            given.notes.append(f"option {option.name} is on the command line, where every user of "
+                               "this machine can see it; give it on stdin")
     if "plug" in given.texts and given.texts.get("port_as_ip") != "1":
         raise WrongInput("option plug: a controller has no plugs; on the command line it is taken "
                          "only with --port-as-ip")

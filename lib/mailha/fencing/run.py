@@ -110,7 +110,6 @@ class Call:
     def perform(self) -> int:
         """Do it all and return the exit code. Never raises."""
         try:
-            self._end_in(_INPUT, unless_terminal=True)
             code = self._perform()
             failure: BaseException | None = None
         # The one place that catches everything: whatever went on from here would be a traceback
@@ -128,7 +127,13 @@ class Call:
 
     def _perform(self) -> int:
         """Do it all and return the exit code. Raises whatever there is."""
+        by_a_person = not self._arguments and os.isatty(0)
+        if not by_a_person:
+            self._end_in(_INPUT)
         given = self._read()
+        if by_a_person:
+            self._begun = self._clock()     # who may take his time to type
+            self._end_in(_INPUT)
         texts = given.texts
         for name, show in (("help", self._show_help), ("version", self._show_version)):
             if texts.get(name, "0").lower() in ("1", "yes", "on", "true"):
@@ -319,9 +324,9 @@ class Call:
                                       "part of it)")
         return in_other_words(str(failure))
 
-    def _end_in(self, seconds: float, *, unless_terminal: bool = False) -> None:
+    def _end_in(self, seconds: float) -> None:
         """Let the process end so many seconds after it began, whatever hangs."""
-        if not self._guard or unless_terminal and (self._arguments or os.isatty(0)):
+        if not self._guard:
             return
         left = self._begun + seconds - self._clock()
         if self._watchdog is None:
@@ -337,7 +342,7 @@ class Call:
             return
         spent = self._clock() - self._begun
         if self._settings is None:
-            what = "reading stdin timed out: it was not closed"
+            what = "reading what is to be done timed out: stdin was not closed"
         else:
             what = f"{self._action} at {self._settings.address()} timed out: something hangs"
         self._say(FAILED, TimeUp(f"{what} after {spent:.1f} s"))
