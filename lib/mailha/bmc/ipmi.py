@@ -128,7 +128,8 @@ class Controller:
 
     def _ask(self, command: int, data: Sequence[int] = ()) -> tuple[int, bytes]:
         """Ask until the controller is not busy, for BUSY_FOR seconds; the last answer counts."""
-        until = time.monotonic() + BUSY_FOR
+        # Not up to the deadline itself: that it is busy is the better reason.
+        until = min(time.monotonic() + BUSY_FOR, self._deadline.end - 2 * BUSY_PAUSE)
         while True:
             code, answer = self._conversation.ask(CHASSIS, command, data)
             if code not in BUSY or time.monotonic() >= until:
