@@ -88,7 +88,9 @@ def test_a_reading_inside_of_another_line_is_none(before: str, after: str) -> No
 
 @pytest.mark.parametrize("answer", ["Server power operation successful", "",
                                     "Server power operation initiated successfully",
-                                    "Powering off the server."])
+                                    "Powering off the server.",
+                                    "Only for users with permission\nServer power operation "
+                                    "successful"])
 def test_an_order_that_is_taken_or_answered_with_unknown_words_is_left_to_the_readings(
         answer: str) -> None:
     controller(answer).order(False)
@@ -185,6 +187,23 @@ def test_what_would_be_unsafe_or_makes_no_sense_is_refused(
     names = {old: option.name for option in AGENT.options for old in option.obsoletes}
     found = settings(**{names.get(name, name): text for name, text in texts.items()})
     assert len(found.problems) == 1 and reason in found.problems[0]
+
+
+def findings(**texts: str) -> str:
+    """Return what is wrong with settings that are right one by one."""
+    assert AGENT.check is not None
+    return " | ".join(map(str, AGENT.check(settings(**texts))))
+
+
+def test_what_contradicts_itself_is_found() -> None:
+    assert "username: it is not set" in findings(username="")
+    assert "both are set" in findings(inet4_only="1", inet6_only="1")
+    assert "no server of a chassis" in findings(drac_version="DRAC CMC", plug="alice")
+    assert "plug" not in findings(drac_version="DRAC CMC", plug="alice", module="server-1")
+    assert "plug" not in findings(drac_version="DRAC CMC", plug="server-1")
+    nothing = Settings(AGENT, {"ip": "192.0.2.1", "username": "fencer"})
+    assert AGENT.check is not None
+    assert "neither a password nor an identity_file" in " | ".join(map(str, AGENT.check(nothing)))
 
 
 def test_host_key_checking_is_on_unless_a_new_key_may_be_taken() -> None:

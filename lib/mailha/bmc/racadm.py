@@ -37,8 +37,9 @@ _MODULE = re.compile(r"(?:server power status *: *)?(on|off|powering on|powering
 _ALREADY = re.compile(r"\balready\b[^\n]*\b(?:on|off)\b|present state|current (?:power )?state",
                       re.IGNORECASE)
 _PRIVILEGE = re.compile(r"privilege|permission|not (?:authori[sz]ed|permitted|allowed)|"
-                        r"access (?:is )?denied|authori[sz]ation", re.IGNORECASE)
+                        r"access (?:is )?denied", re.IGNORECASE)
 _DONE = re.compile(r"\bsuccess|\binitiated\b", re.IGNORECASE)
+_NOT_DONE = re.compile(r"\berror\b|\bfail|\bdenied\b|\bnot success", re.IGNORECASE)
 _UNKNOWN = re.compile(r"\binvalid\b|\bspecify\b|\bunknown\b|\bnot (?:recognized|found|supported)\b",
                       re.IGNORECASE)
 """How a shell says that it has no such command or no such module: it will not have it later."""
@@ -91,9 +92,9 @@ class Racadm:
         if _ALREADY.search(answer):
             raise OrderRefused(f"{self._where} refused to switch the power: {self._quoted(answer)}",
                                look=True)
-        self._raise_known(answer)
-        if _DONE.search(answer) and not re.search(r"\bERROR\b|\bfailed\b", answer):
+        if _DONE.search(answer) and not _NOT_DONE.search(answer):
             return
+        self._raise_known(answer)
         if answer and _REFUSED.search(answer):
             # Not every firmware says "already": the power has to be looked at before it counts.
             raise OrderRefused(f"{self._where} refused to switch the power: {self._quoted(answer)}",
