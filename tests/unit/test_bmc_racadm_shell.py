@@ -311,7 +311,8 @@ def test_an_answer_without_an_end_is_no_answer(play: Callable[..., Shell]) -> No
 
 
 @pytest.mark.parametrize("last", [b"", b"Server power status: OFF", b"Server power status: OFF\r\n",
-                                  b"Connection to 192.0.2.1 closed by remote host.\r\n"])
+                                  b"Connection to 192.0.2.1 closed by remote host.\r\n",
+                                  b"\r\nracadm>>"])
 def test_a_session_that_ends_in_an_answer_has_given_none(
         play: Callable[..., Shell], last: bytes) -> None:
     shell = play(*LOGGED_IN, TYPED, *([last] if last else []), END)
