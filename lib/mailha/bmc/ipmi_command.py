@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 
 from mailha.bmc import ipmi_login
@@ -135,6 +136,7 @@ def _be_child(requests: socket.socket, login: Login, seconds: float, patience: f
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):        # it prints
             os.dup2(nothing, stream)
+        sys.stdout = sys.stderr = open(os.devnull, "w")
         _serve(requests, login, patience)
     except failures.FencingFailed as failure:
         _tell(requests, failure)
