@@ -224,7 +224,7 @@ def test_a_login_that_does_not_go_on_ends_in_time(play: Callable[..., Shell]) ->
         unasked.log_in()
     assert now(unasked) < 11
     late = play(*LOGGED_IN[:-1], seconds=7.0)
-    with pytest.raises(Silent, match="then says nothing"):
+    with pytest.raises(TimeUp, match="does not show its prompt; then the action timed out"):
         late.log_in()
     assert now(late) < 7.0
 

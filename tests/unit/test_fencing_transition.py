@@ -13,7 +13,7 @@ from fencing_node import GOOD, Node, Said, call, off
 from mailha.fencing import deadline, failures, transition
 from mailha.fencing.failures import (LoginRefused, NameUnknown, NotUnderstood, OrderRefused,
                                      PrivilegeTooLow, SessionLost, SessionsExhausted, Silent,
-                                     Unreachable)
+                                     TimeUp, Unreachable)
 
 LIMIT = deadline.WHOLE
 """Seconds in which an action has to have ended."""
@@ -174,6 +174,14 @@ def test_who_has_answered_once_is_waited_for_until_the_deadline() -> None:
     said = off(node)
     assert said.code == 1 and "192.0.2.7 does not answer" in said.stderr
     assert deadline.CONTACT + 5 < node.clock.now - 1000 <= LIMIT
+
+
+def test_a_try_that_the_deadline_cut_short_does_not_hide_the_reason_of_the_one_before() -> None:
+    node = Node()
+    node.read_failures = [Silent("192.0.2.7 says nothing sensible"), TimeUp("there was no time")]
+    said = off(node)
+    assert said.code == 1 and "says nothing sensible" in said.stderr
+    assert "no time" not in said.stderr
 
 
 def test_a_login_that_is_refused_while_the_power_is_switched_is_tried_again() -> None:

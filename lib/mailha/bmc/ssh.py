@@ -24,7 +24,8 @@ import time
 from mailha.bmc import screen, ssh_command, ssh_failures
 from mailha.bmc.ssh_failures import Place
 from mailha.fencing import packages
-from mailha.fencing.failures import FencingFailed, LoginRefused, NotUnderstood, SessionLost, Silent
+from mailha.fencing.failures import (FencingFailed, LoginRefused, NotUnderstood, SessionLost,
+                                     Silent, TimeUp)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,10 +115,9 @@ class Shell:
                 continue
             self._check_not_over()
             if self._deadline.clock() > end:
-                raise Silent(f"{self._place.where} has not answered `{line}` for "
-                             f"{self._deadline.clock() - begun:.0f} s"
-                             + (f", and said {screen.quoted(text, self._secret)}" if text.strip()
-                                else ""), remedy="restart the controller (racadm racreset)")
+                said = f", and said {screen.quoted(text, self._secret)}" if text.strip() else ""
+                raise self._too_late(f"{self._place.where} has not answered `{line}` for "
+                                     f"{self._deadline.clock() - begun:.0f} s{said}")
 
     def close(self) -> None:
         """Log out and see that ssh is gone. Raises nothing and takes less than a second."""
@@ -157,14 +157,21 @@ class Shell:
                     answers += 1
             elif not self._receive(_TICK) and self._deadline.clock() > (end if answers
                                                                         else contact):
-                raise Silent(f"{self._place.where} takes the connection and does not get on with "
-                             f"the login for {self._deadline.clock() - begun:.0f} s",
-                             remedy="restart the controller")
+                raise self._too_late(f"{self._place.where} takes the connection and does not get "
+                                     "on with the login for "
+                                     f"{self._deadline.clock() - begun:.0f} s")
         self._wait_for_prompt(end)
 
     def _latest(self, seconds: float) -> float:
         """Return the end of a wait, before the action's own, so that the reason can be said."""
         return min(self._deadline.clock() + seconds, self._deadline.end - _TICK)
+
+    def _too_late(self, what: str) -> FencingFailed:
+        """Return the failure for a wait that was too long, of its own or because of the action."""
+        remedy = "restart the controller (racadm racreset)"
+        if self._deadline.clock() < self._deadline.end - 2 * _TICK:
+            return Silent(what, remedy=remedy)
+        return TimeUp(f"{what}; then the action timed out", remedy=remedy)
 
     def _wait_for_prompt(self, end: float) -> None:
         """Read the greeting up to the first prompt."""
@@ -184,10 +191,10 @@ class Shell:
             waits = screen.last_line(text) and self._deadline.clock() > silent_since + _WAITS
             if waits or self._deadline.clock() > end:
                 break
-        last = screen.last_line(text).strip() or text
-        if not last.strip():
-            raise Silent(f"{self._place.where} lets {self._place.user} in and then says nothing",
-                         remedy="restart the controller")
+        last = ssh_failures.last_words(text)
+        if not last or not waits and self._deadline.end - self._deadline.clock() < 2 * _TICK:
+            raise self._too_late(f"{self._place.where} lets {self._place.user} in and then does "
+                                 "not show its prompt")
         raise NotUnderstood(f"{self._place.where} shows no prompt of an iDRAC but "
                             f"{screen.quoted(last, self._secret)}", transient=False,
                             remedy="give its prompt as a regular expression in command_prompt")

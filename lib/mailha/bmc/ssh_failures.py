@@ -48,7 +48,7 @@ def why_no_login(text: str, place: Place, secret: str = "") -> FencingFailed:
         failure = found(text, place, secret)
         if failure is not None:
             return failure
-    said = _last_words(text)
+    said = last_words(text)
     return NotUnderstood(f"ssh to {place.where} ended without a login"
                          + (f": {screen.quoted(said, secret)}" if said else " and said nothing"),
                          remedy="try the same with ssh by hand on this node")
@@ -62,7 +62,7 @@ def why_no_shell(text: str, place: Place, secret: str = "") -> FencingFailed:
         return NotUnderstood(f"{place.where} lets {place.user} in and gives no shell",
                              transient=False,
                              remedy="allow the user to use the command line of the controller")
-    said = _last_words(text)
+    said = last_words(text)
     return SessionLost(f"{place.where} ended the session"
                        + (f" and said {screen.quoted(said, secret)}" if said else ""),
                        remedy="see the controller's own log if this happens again")
@@ -108,7 +108,7 @@ def _of_network(text: str, place: Place, secret: str) -> FencingFailed | None:
     if re.search(r"(?:invalid format|invalid characters|Bad packet length|[Pp]rotocol mismatch|"
                  r"Protocol major versions|does not contain an SSH|Corrupted MAC|"
                  r"no SSH identification|message authentication code|banner line)", text):
-        said = screen.quoted(_last_words(text), secret)
+        said = screen.quoted(last_words(text), secret)
         return NotUnderstood(f"{place.where} does not speak SSH: {said}",
                              remedy="check that ipport is the controller's port for SSH")
     return None
@@ -177,7 +177,7 @@ def _line_with(pattern: re.Pattern[str], text: str) -> str:
     return next((line for line in text.splitlines() if pattern.search(line)), "")
 
 
-def _last_words(text: str) -> str:
+def last_words(text: str) -> str:
     """Return the last line that says something; ssh's own statistics say nothing."""
     return next((line for line in reversed(text.splitlines())
                  if line.strip() and not _STATISTICS.match(line)), "")

@@ -97,13 +97,20 @@ class Power:
     def _persist(self, ask: Callable[[Controller], bool]) -> bool:
         """Ask the controller; after a failure that may pass, ask again in a new session."""
         pause = FIRST_RETRY
+        failed: FencingFailed | None = None
         while True:
-            self.deadline.left()
             try:
+                self.deadline.left()
                 return ask(self._session())
+            except TimeUp:
+                # A try that was cut short says less than the one before it.
+                if failed is not None:
+                    raise failed from None
+                raise
             except FencingFailed as failure:
                 if not self._may_pass(failure):
                     raise
+                failed = failure
                 self.close()
                 self._wait(pause, failure)
                 pause = min(pause * 2, LONGEST_RETRY)
