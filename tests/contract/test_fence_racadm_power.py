@@ -200,3 +200,12 @@ def test_the_command_line_means_the_same(idrac: Idrac) -> None:
                              str(idrac.port), "-l", idrac_host.USER, "-k", KEY, "-x",
                              "--known-hosts-file", idrac.known_hosts)
     assert (done.returncode, done.stdout) == (0, "Status: ON\n")
+
+
+def test_a_server_in_its_chassis_can_be_named_on_the_command_line_as_for_fence_drac5(
+        idrac: Idrac) -> None:
+    idrac.behave(modules=["server-3"], prompt="$ ")
+    done = idrac.machine.run("/usr/sbin/fence_racadm", "-o", "status", "-a", "127.0.0.1", "-u",
+                             str(idrac.port), "-l", idrac_host.USER, "-k", KEY, "-d", "DRAC CMC",
+                             "-n", "server-3", "--known-hosts-file", idrac.known_hosts)
+    assert (done.returncode, done.stdout) == (0, "Status: ON\n")

@@ -14,6 +14,7 @@ unambiguous beginnings of names, and "--".
 
 from __future__ import annotations
 
+from mailha.fencing import standard
 from mailha.fencing.failures import WrongInput
 
 TYPE_CHECKING = False
@@ -118,7 +119,8 @@ def from_arguments(arguments: Sequence[str], options: Iterable[Option]) -> Given
         if option.secret and given.texts.get(option.name):
             given.notes.append(f"option {option.name} is on the command line, where every user of "
                                "this machine can see it; give it on stdin")
-    if "plug" in given.texts and given.texts.get("port_as_ip") != "1":
+    if "plug" in given.texts and names["plug"] in standard.CONNECTION \
+            and given.texts.get("port_as_ip") != "1":
         raise WrongInput("option plug: a controller has no plugs; on the command line it is taken "
                          "only with --port-as-ip")
     return given
