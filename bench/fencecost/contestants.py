@@ -154,7 +154,8 @@ def _contests() -> List[Contest]:
         found += [Contest(program, "status", network) for program in (PEER, OURS, *tools)]
         found += [Contest(program, "reboot", network, SELDOM if program is PEER else 1.0)
                   for program in agents]
-    found += [Contest(program, "off", LOSSY) for program in (*agents, *tools)]
+    found += [Contest(program, "off", LOSSY, SELDOM if program is PEER else 1.0)
+              for program in (*agents, *tools)]
     found += [Contest(OURS, "off", BAD, least=AT_BAD_NETWORK)]
     found += [Contest(program, "off", BAD, SELDOM) for program in (PEER_TUNED, *tools)]
     return found

@@ -4,7 +4,7 @@
 The kernel can delay and lose datagrams (tc netem), but many a kernel is built without that. This
 does it in user space: it listens on an address for each network, passes on to the controller what
 arrives there, late or not at all, and the answers likewise, and counts what either side has sent.
-It adds 0.1 to 0.2 ms each way by itself.
+By itself it costs less than 0.1 ms each way, and a delay comes out 0.3 ms too long.
 
 It reads one request a line from stdin and answers each with a line, both JSON:
 
