@@ -15,7 +15,6 @@ from takeovercost.stage import Say, Stage
 def run(stage: Stage, rounds: int, say: Say) -> Dict[Contestant, Measured]:
     """Take over as often as that with each contestant.
 
-    The disk stays where it went, so the nodes die in turn.
     Raises BenchFailed and Incomplete; nothing that went otherwise than it should is left out.
     """
     results = {each: Measured(each) for each in ALL}

@@ -12,7 +12,7 @@ from typing import Callable, Iterator, List, Optional, Set, TypeVar
 
 from failover import configuration, record
 from failover.cluster import State, parse
-from twonode import chassislog, plan
+from twonode import chassislog, evidence, plan
 from twonode.lab import Lab
 
 from takeovercost import contestants
@@ -28,7 +28,7 @@ FIRMWARE_SECONDS = 6.0
 PATIENCE = 120.0
 """Seconds until something that should happen is said not to."""
 
-DISK, ADDRESS = "disk", "address"
+DISK, ADDRESS, GROUP = "disk", "address", "service"
 
 RESOURCES = """\
 property stonith-enabled=true stonith-timeout=120s
@@ -63,7 +63,11 @@ class Stage:
         self._run("crm", "-F", "configure", "load", "update", "-", text=text)
 
     def enter(self, contestant: Contestant) -> None:
-        """Have the devices of one contestant run, and no others, and everything else be well."""
+        """Have the devices of one contestant run, and no others, and everything else be well.
+
+        The disk is then on the node that is in charge of the cluster, so that every survivor has to
+        do the same things: to be elected, and then to decide.
+        """
         self._wait("both nodes are in the cluster", self._is_whole)
         wanted = contestants.devices(contestant, self.lab.plan)
         for each in contestants.ALL:
@@ -73,7 +77,10 @@ class Stage:
                           "--parameter-value", role)
         self._wait(f"the devices of {contestant.name} run, and all is well",
                    lambda: self._is_ready(set(wanted)))
+        self._run("crm_resource", "-r", GROUP, "--move", "--node", self._in_charge(), check=False)
         # The devices have run before; whether the cluster has more to do only it can say.
+        self._run("crm_resource", "--wait", f"--timeout={PATIENCE:.0f}")
+        self._run("crm_resource", "-r", GROUP, "--clear")
         self._run("crm_resource", "--wait", f"--timeout={PATIENCE:.0f}")
 
     def take_over(self) -> Takeover:
@@ -83,8 +90,9 @@ class Stage:
         """
         state = self._state()
         victim = state.only_place(DISK) if state else None
-        if victim is None:
-            raise BenchFailed("the disk is not mounted on exactly one node")
+        if victim is None or victim != self._in_charge():
+            raise BenchFailed("the disk is not mounted on the node in charge of the cluster, and "
+                              "on no other")
         return self._kill(victim)
 
     def _kill(self, victim: str) -> Takeover:
@@ -128,8 +136,16 @@ class Stage:
     def _state(self) -> Optional[State]:
         return parse(self._run("crm_mon", "-1", "--output-as=xml"))
 
-    def _run(self, *argv: str, text: str = "") -> str:
-        return self.lab.execute(self.nodes[0], list(argv), timeout=2 * PATIENCE, input=text).stdout
+    def _in_charge(self) -> str:
+        """Return the node that decides for the cluster, Pacemaker's "DC"."""
+        found = re.search(r"is: (\S+)", self._run("crmadmin", "--dc_lookup"))
+        if found is None:
+            raise BenchFailed("no node is in charge of the cluster")
+        return found.group(1)
+
+    def _run(self, *argv: str, text: str = "", check: bool = True) -> str:
+        return self.lab.execute(self.nodes[0], list(argv), timeout=2 * PATIENCE, input=text,
+                                check=check).stdout
 
     def _wait(self, what: str, look: Callable[[], Optional[Found]]) -> Found:
         deadline = time.monotonic() + PATIENCE
@@ -154,6 +170,11 @@ def running(say: Say) -> Iterator[Stage]:
         say("loading the resources and the devices")
         stage.configure()
         yield stage
+    except (BenchFailed, Incomplete):
+        directory = evidence.PLACE / "bench-takeover"
+        evidence.save(lab, directory)
+        say(f"what the nodes had to say is in {directory}")
+        raise
     finally:
         say("taking the lab down")
         lab.down()
