@@ -27,7 +27,7 @@ def pair(name: str, value: str) -> str:
 
 
 def device(name: str, hosts: str = "bob", *, parameters: str = "", meta: str = "",
-           kind: str = 'class="stonith" type="fence_ipmilan"') -> str:
+           kind: str = 'class="stonith" type="fence_ipmi"') -> str:
     """Return a fencing device. hosts: its pcmk_host_list, none if empty."""
     listed = pair("pcmk_host_list", hosts) if hosts else ""
     return (f'<primitive id="{name}" {kind}><meta_attributes>{meta}</meta_attributes>'
@@ -135,15 +135,15 @@ CASES = {
                    constraints=ban('rsc="d2"', "0") + ban('rsc="d3"', "10"),
                    options=pair("symmetric-cluster", "false")),
     "templates": Case(
-        '<template id="t" class="stonith" type="fence_ipmilan"><instance_attributes>'
+        '<template id="t" class="stonith" type="fence_ipmi"><instance_attributes>'
         f'{pair("pcmk_host_list", "alice")}</instance_attributes></template>'
-        f'<template id="u" class="stonith" type="fence_ipmilan">{STOPPED}<instance_attributes>'
+        f'<template id="u" class="stonith" type="fence_ipmi">{STOPPED}<instance_attributes>'
         f'{pair("pcmk_host_list", "bob")}</instance_attributes></template>'
         + device("d1", kind='template="t"') + device("d2", "", kind='template="t"')
         + device("d3", "", kind='template="u"')
         + device("d4", "", kind='template="u"', meta=role("Started")), "d1 d4"),
     "attribute sets with scores": Case(
-        '<primitive id="d1" class="stonith" type="fence_ipmilan"><instance_attributes score="1">'
+        '<primitive id="d1" class="stonith" type="fence_ipmi"><instance_attributes score="1">'
         f'{pair("pcmk_host_list", "alice")}</instance_attributes><instance_attributes score="2">'
         f'{pair("pcmk_host_list", "bob")}</instance_attributes></primitive>', "d1"),
 }
