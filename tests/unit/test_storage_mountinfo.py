@@ -69,7 +69,7 @@ def test_an_image_that_is_mounted_writable_is_read_only() -> None:
 
 
 def test_one_read_only_mount_of_a_writable_disk_is_read_only() -> None:
-    [mount] = mountinfo.parse(b"1 0 8:1 / /srv ro,noatime - ext4 /dev/vdb rw,errors=continue\n")
+    [mount] = mountinfo.Table(b"1 0 8:1 / /srv ro,noatime - ext4 /dev/vdb rw,errors=continue\n")
     assert mount.read_only
 
 
@@ -115,12 +115,12 @@ def test_a_removed_mount_point_is_told_apart() -> None:
 
 
 def test_below_a_path_only_the_visible_mounts_count() -> None:
-    table = mountinfo.parse(line(1, 0, "/") + line(2, 1, "/a", "outer")
+    table = mountinfo.Table(line(1, 0, "/") + line(2, 1, "/a", "outer")
                             + line(3, 2, "/a/b", "hidden") + line(4, 2, "/a", "top")
                             + line(5, 4, "/a/c") + line(6, 5, "/a/c/d")
                             + line(7, 1, "/ab"))
-    assert [mount.identifier for mount in mountinfo.below(table, "/a")] == [5, 6]
-    assert [mount.identifier for mount in mountinfo.below(table, "/")] == [4, 5, 6, 7]
+    assert [mount.identifier for mount in table.below("/a")] == [5, 6]
+    assert [mount.identifier for mount in table.below("/")] == [4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("path", ["", "srv", "./srv", "/srv/../etc", "/..", "/a\0b"])
@@ -149,7 +149,7 @@ def test_the_table_of_this_machine_is_understood() -> None:
     machine = Machine()
     assert mountinfo.is_mountpoint(machine, "/")
     assert mountinfo.mount_of(machine, "/proc/self").fstype == "proc"
-    for mount in mountinfo.below(mountinfo.mounts(machine), "/"):
+    for mount in mountinfo.mounts(machine).below("/"):
         assert os.path.ismount(mount.mount_point) or not os.path.exists(mount.mount_point) \
             or not os.path.isdir(mount.mount_point)
 
@@ -170,15 +170,16 @@ def test_any_path_survives_the_kernels_escapes(parts: List[bytes]) -> None:
     point = b"/" + b"/".join(parts)
     table = line(1, 0, "/")
     table += b"2 1 8:2 / " + escaped(point) + b" rw - xfs " + escaped(point) + b" rw\n"
-    mounts = mountinfo.parse(table)
-    assert os.fsencode(mounts[1].mount_point) == point
-    assert mountinfo.find(mounts, os.fsdecode(point)) is mounts[1]
+    mounts = mountinfo.Table(table)
+    [_, mount] = mounts
+    assert os.fsencode(mount.mount_point) == point
+    assert mounts.find(os.fsdecode(point)).identifier == 2
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_at_all_raise_anything_but_a_reason(table: bytes) -> None:
     try:
-        mountinfo.find(mountinfo.parse(table), "/srv")
+        mountinfo.Table(table).find("/srv")
     except mountinfo.MountTableDamaged as error:
         assert str(error)
 
@@ -208,8 +209,8 @@ def test_the_walk_agrees_with_a_simulated_kernel(actions: List[Tuple[str, str]])
             next_id += 1
         elif mounted[here][1] == path and here not in [parent for parent, _ in mounted.values()]:
             del mounted[here]
-    table = mountinfo.parse(b"".join(line(number, parent, point)
+    table = mountinfo.Table(b"".join(line(number, parent, point)
                                      for number, (parent, point) in mounted.items()))
     for path in ("/", "/a", "/a/b", "/a/b/c", "/a/b/c/x", "/d"):
         expected = visible(path) if path != "/" else 1
-        assert mountinfo.find(table, path).identifier == expected
+        assert table.find(path).identifier == expected

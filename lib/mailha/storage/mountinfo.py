@@ -19,11 +19,13 @@ A recurring monitor loads this module.
 
 from __future__ import annotations
 
+import os
+
 from mailha import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from mailha.system.machine import Machine
 
@@ -102,25 +104,106 @@ def _text(field: bytes) -> str:
     return field.decode("utf-8", "surrogateescape")
 
 
-def parse(table: bytes) -> list[Mount]:
-    """Parse the text of a mountinfo file.
+class Table:
+    """The mounts of one mount namespace at one moment.
 
-    Raises MountTableDamaged.
+    text: that of a mountinfo file. Of each line only the mount point is read, and the rest when a
+    path leads there: with 20,000 mounts, all of the lines would cost more than the kernel's own
+    work. Whoever asks about several paths of one moment keeps the table.
     """
-    return [Mount(line) for line in table.split(b"\n") if line]
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, text: bytes) -> None:
+        lines: dict[bytes, list[bytes]] = {}
+        for line in text.split(b"\n"):
+            if line:
+                fields = line.split(b" ", 5)
+                point = fields[4] if len(fields) > 4 else b""
+                if point in lines:
+                    lines[point].append(line)
+                else:
+                    lines[point] = [line]
+        for point in [point for point in lines if b"\\" in point]:
+            lines.setdefault(os.fsencode(_text(point)), []).extend(lines.pop(point))
+        self._lines = lines
+
+    def __iter__(self) -> Iterator[Mount]:
+        """Yield all mounts, sorted by nothing in particular. Raises MountTableDamaged."""
+        for lines in self._lines.values():
+            for line in lines:
+                yield Mount(line)
+
+    def at(self, path: str) -> list[Mount]:
+        """Return all that is mounted at exactly this path, whether a path leads there or not.
+
+        Raises MountTableDamaged.
+        """
+        return [Mount(line) for line in self._lines.get(os.fsencode(path), ())]
+
+    def find(self, path: str) -> Mount:
+        """Return the mount that is visible at a path, the path being taken as it is written.
+
+        Raises MountTableDamaged, and errors.Failed for a path that is not absolute or has "..".
+        """
+        return self.way(path)[-1]
+
+    def way(self, path: str) -> list[Mount]:
+        """Return the mounts that the kernel passes on its way to a path, from that of / on.
+
+        Of mounts stacked on one directory, all are passed. Raises as :meth:`find`.
+        """
+        path = lexical(path)
+        at_root = self.at("/")
+        identifiers = {mount.identifier for mount in at_root}
+        # The root's own parent is outside of our view, or the root itself.
+        way = [mount for mount in at_root
+               if mount.parent == mount.identifier or mount.parent not in identifiers][-1:]
+        if not way:
+            raise MountTableDamaged(f"{TABLE} has no mount at '/'",
+                                    remedy="do not run in a chroot that is no mount point")
+        prefix = ""
+        for part in [""] if path == "/" else path.split("/"):
+            prefix = "/" if not part else prefix.rstrip("/") + "/" + part
+            # What is mounted here may itself be covered by a later mount on the same directory.
+            above = at_root if prefix == "/" else self.at(prefix)
+            while above:
+                current = way[-1].identifier
+                children = [mount for mount in above if mount.parent == current != mount.identifier]
+                above = [mount for mount in above if mount not in children]
+                if not children:
+                    break
+                way.append(children[-1])
+        return way
+
+    def below(self, path: str) -> list[Mount]:
+        """Return the mounts that are visible somewhere below a path, without the one at the path.
+
+        A hidden one, on which no path leads any more, is not among them. Raises as :meth:`find`.
+        """
+        start = os.fsencode(lexical(path).rstrip("/") + "/")
+        points = sorted(point for point in self._lines
+                        if point.startswith(start) and point != start)
+        visible = []
+        for point in map(os.fsdecode, points):
+            mount = self.find(point)
+            if mount.mount_point == point and not mount.deleted:
+                visible.append(mount)
+        return visible
 
 
-def mounts(machine: Machine) -> list[Mount]:
-    """Return the mounts of our mount namespace in the kernel's order.
+def mounts(machine: Machine, process: str = "self") -> Table:
+    """Return the mounts of our mount namespace, or of that in which another process lives.
 
-    Raises MountTableDamaged.
+    process: its number. Raises MountTableDamaged.
     """
+    path = TABLE if process == "self" else f"/proc/{process}/mountinfo"
     try:
-        table = machine.files.read(TABLE, LARGEST)
+        return Table(machine.files.read(path, LARGEST))
     except OSError as error:
-        raise MountTableDamaged(f"cannot read {TABLE}: {error.strerror}",
-                                remedy="mount /proc") from None
-    return parse(table)
+        raise MountTableDamaged(f"cannot read {path}: {error.strerror}",
+                                remedy="mount /proc" if process == "self" else
+                                "see whether the process still lives") from None
 
 
 def lexical(path: str) -> str:
@@ -137,56 +220,14 @@ def lexical(path: str) -> str:
     return "/" + "/".join(part for part in parts if part not in ("", "."))
 
 
-def find(table: Iterable[Mount], path: str) -> Mount:
-    """Return the mount that is visible at a path, see :func:`mount_of`."""
-    path = lexical(path)
-    known = {}
-    children = {}
-    for mount in table:
-        known[mount.identifier] = mount
-        children[mount.parent, mount.mount_point] = mount
-    current = None
-    for mount in known.values():
-        # The root's own parent is outside of our view, or the root itself.
-        if mount.mount_point == "/" and (mount.parent not in known
-                                         or mount.parent == mount.identifier):
-            current = mount
-    if current is None:
-        raise MountTableDamaged(f"{TABLE} has no mount at '/'",
-                                remedy="do not run in a chroot that is no mount point")
-    prefix = ""
-    for part in [""] if path == "/" else path.split("/"):
-        prefix = "/" if not part else prefix.rstrip("/") + "/" + part
-        # What is mounted here may itself be covered by a later mount on the same directory.
-        above = children.get((current.identifier, prefix))
-        while above is not None and above is not current:
-            current = above
-            above = children.get((current.identifier, prefix))
-    return current
-
-
 def mount_of(machine: Machine, path: str) -> Mount:
-    """Return the mount on which a path lies, the path being taken as it is written.
-
-    Raises MountTableDamaged, and errors.Failed for a path that is not absolute or has "..".
-    """
-    return find(mounts(machine), path)
+    """Return the mount on which a path lies, see :meth:`Table.find`. Raises the same."""
+    return mounts(machine).find(path)
 
 
 def is_mountpoint(machine: Machine, path: str) -> bool:
     """Say whether something is visibly mounted at exactly this path.
 
-    Raises as :func:`mount_of`.
+    Raises as :meth:`Table.find`.
     """
-    return find(mounts(machine), path).mount_point == lexical(path)
-
-
-def below(table: list[Mount], path: str) -> list[Mount]:
-    """Return the mounts that are visible somewhere below a path, without the one at the path.
-
-    A hidden one, on which no path leads any more, is not among them.
-    """
-    start = lexical(path).rstrip("/") + "/"
-    return [mount for mount in table
-            if mount.mount_point.startswith(start) and mount.mount_point != start
-            and not mount.deleted and find(table, mount.mount_point) is mount]
+    return mount_of(machine, path).mount_point == lexical(path)
