@@ -37,16 +37,15 @@ PATIENCE = 5.0
 class Survey:
     """What several examinations of one moment share.
 
-    process: that in whose mount namespace the paths are to be looked up; the files of loop devices
-    are in ours whatever it is. timeout: seconds, for each path, if a disk is slow. Raises
-    mountinfo.MountTableDamaged.
+    process: the number of that in whose mount namespace the paths are to be looked up. Symbolic
+    links are followed in ours whatever it is, and the files of loop devices are looked for there.
+    timeout: seconds, for each path, if a disk is slow. Raises mountinfo.MountTableDamaged.
     """
 
     def __init__(self, machine: Machine, process: str = "self", timeout: float = PATIENCE) -> None:
         self.machine = machine
-        self.ours = process == "self"
-        self.table: Table = mountinfo.mounts(machine, process)
-        self.own_table = self.table if self.ours else mountinfo.mounts(machine)
+        self.own_table: Table = mountinfo.mounts(machine)
+        self.table = self.own_table if process == "self" else mountinfo.mounts(machine, process)
         self.timeout = timeout
         self.system = {mount.identifier for mount in map(self.table.find, SYSTEM)}
         self._chains: dict[tuple[str, str, str], Chain] = {}
@@ -126,10 +125,8 @@ class _Examination:
     def _real(self) -> str:
         """Return the path without symbolic links, as far as they may be followed."""
         survey, path = self._survey, self.verdict.path
-        if not survey.ours:
-            return path
         try:
-            return symlinks.settle(survey.machine, survey.table, path, timeout=survey.timeout)
+            return symlinks.settle(survey.machine, survey.own_table, path, timeout=survey.timeout)
         except symlinks.NotAccepted as refused:
             rest = "/".join(part for part in refused.rest.split("/") if part not in ("", ".", ".."))
             return f"{refused.path}/{rest}".rstrip("/")
