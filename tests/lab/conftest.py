@@ -20,8 +20,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 
 import agent_node  # noqa: E402
+from filesystems.recipe import STORAGE  # noqa: E402
 from kopano import provision  # noqa: E402
-from twonode import evidence, plan, preflight  # noqa: E402
+from twonode import evidence, layer, plan, preflight  # noqa: E402
 from twonode import image as root_image  # noqa: E402
 from twonode.lab import Lab  # noqa: E402
 
@@ -43,6 +44,12 @@ def image() -> Path:
     findings = preflight.check(SUITE)
     assert not findings, "; ".join(findings)
     return root_image.ensure(SUITE, lambda line: print(line, file=sys.stderr))
+
+
+@pytest.fixture(scope="session")
+def storage_layer(image: Path) -> Path:
+    """Return the layer with the packages for the tests of storage, built now if need be."""
+    return layer.ensure(SUITE, STORAGE, lambda line: print(line, file=sys.stderr))
 
 
 @pytest.fixture(scope="module")
