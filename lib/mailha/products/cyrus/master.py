@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The running Cyrus: its master process, and what that sees mounted.
+
+A unit with PrivateMounts=, ProtectSystem= or ReadWritePaths=, or a hand with nsenter(1), gives
+Cyrus a mount namespace of its own, in which a path may lead to another disk than in ours. Whatever
+has been mounted or unmounted since it started may not have reached it.
+
+A recurring monitor loads this module.
+"""
+
+from __future__ import annotations
+
+from mailha import errors
+from mailha.system.processes import DELETED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mailha.system.machine import Machine
+    from mailha.system.processes import Process
+
+PROGRAMS = ("master", "cyrus-master", "cyrmaster")
+"""Of upstream and BlueMind, of Red Hat and SUSE, of Debian."""
+
+PID_FILES = ("/run/cyrus-master.pid", "/run/cyrus/cyrus-master.pid", "/run/cyrmaster.pid",
+             "/run/cyrus-imapd.pid")
+"""Where master(8) is told to write its pid (-p); its own default is the first."""
+
+CONFIGURATION = "/etc/imapd.conf"
+
+
+def find(machine: Machine, configuration: str) -> Process | None:
+    """Return the master that runs with this configuration, None if none does.
+
+    The pid files are tried first: a node that serves has thousands of processes, and looking at
+    each would cost more than all the rest of a monitor. Postfix has a master, too; it is told from
+    Cyrus's by its place.
+    """
+    for path in PID_FILES:
+        try:
+            text = machine.files.read(path, 64).strip()
+        except (OSError, errors.MailhaError):
+            continue
+        process = machine.processes.read(int(text)) if text.isdigit() else None
+        if process is not None and is_master(process, configuration):
+            return process
+    own = _link(machine, "self", "ns/pid")
+    for pid in machine.files.names("/proc"):
+        # The link first: for all but a few processes it is the only thing that is read. One in a
+        # container is not ours.
+        if pid.isdigit() and _is_program(_link(machine, pid, "exe")) \
+                and own in ("", _link(machine, pid, "ns/pid")):
+            process = machine.processes.read(int(pid))
+            if process is not None and is_master(process, configuration):
+                return process
+    return None
+
+
+def is_master(process: Process, configuration: str) -> bool:
+    """Tell whether a process is Cyrus's master with this configuration."""
+    return process.alive and _is_program(process.executable) \
+        and _configuration(process.arguments) == configuration
+
+
+def sees_other_mounts(machine: Machine, process: Process) -> bool:
+    """Tell whether a process lives in a mount namespace that is not ours."""
+    ours = _link(machine, "self", "ns/mnt")
+    its = _link(machine, str(process.pid), "ns/mnt")
+    return bool(ours and its) and ours != its
+
+
+def _is_program(executable: str) -> bool:
+    """Tell whether this is the path of Cyrus's master, its package upgraded since or not."""
+    if executable.endswith(DELETED):
+        executable = executable[:-len(DELETED)]
+    return executable.rpartition("/")[2] in PROGRAMS and "/postfix/" not in executable
+
+
+def _link(machine: Machine, pid: str, name: str) -> str:
+    """Return what a link of a process says; "" if the process is gone or hides it."""
+    try:
+        return machine.files.link(f"/proc/{pid}/{name}")
+    except errors.MailhaError:
+        return ""
+
+
+def _configuration(arguments: list[str]) -> str:
+    """Return the imapd.conf of a master's command line: "-C FILE", "-CFILE", or the default.
+
+    The other options of master(8) with a value are -L, -M, -p, -l and -j.
+    """
+    rest = arguments[1:]
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--" or not argument.startswith("-"):
+            break
+        letters = argument[1:]
+        while letters:
+            letter, letters = letters[0], letters[1:]
+            if letter in "CLMplj":
+                value = letters or (rest.pop(0) if rest else "")
+                if letter == "C":
+                    return value
+                break
+    return CONFIGURATION
