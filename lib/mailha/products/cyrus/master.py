@@ -11,7 +11,6 @@ A recurring monitor loads this module.
 from __future__ import annotations
 
 from mailha import errors
-from mailha.system.processes import DELETED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +25,10 @@ PID_FILES = ("/run/cyrus-master.pid", "/run/cyrus/cyrus-master.pid", "/run/cyrma
 """Where master(8) is told to write its pid (-p); its own default is the first."""
 
 CONFIGURATION = "/etc/imapd.conf"
+"""What a master without -C reads."""
+
+_DELETED = " (deleted)"
+"""What the kernel appends to a program whose package has been upgraded."""
 
 
 def find(machine: Machine, configuration: str) -> Process | None:
@@ -70,8 +73,8 @@ def sees_other_mounts(machine: Machine, process: Process) -> bool:
 
 def _is_program(executable: str) -> bool:
     """Tell whether this is the path of Cyrus's master, its package upgraded since or not."""
-    if executable.endswith(DELETED):
-        executable = executable[:-len(DELETED)]
+    if executable.endswith(_DELETED):
+        executable = executable[:-len(_DELETED)]
     return executable.rpartition("/")[2] in PROGRAMS and "/postfix/" not in executable
 
 
