@@ -123,6 +123,33 @@ def test_below_a_path_only_the_visible_mounts_count() -> None:
     assert [mount.identifier for mount in table.below("/")] == [4, 5, 6, 7]
 
 
+def test_the_way_names_every_mount_that_is_passed() -> None:
+    table = mountinfo.Table(line(1, 0, "/") + line(2, 1, "/a", "autofs") + line(3, 2, "/a", "nfs4")
+                            + line(4, 3, "/a/b", "ext4"))
+    assert [mount.fstype for mount in table.way("/a/b/c")] == ["ext4", "autofs", "nfs4", "ext4"]
+    assert [mount.identifier for mount in table.way("/")] == [1]
+    assert [mount.fstype for mount in table.at("/a")] == ["autofs", "nfs4"]
+    assert table.at("/b") == []
+
+
+def test_a_line_that_no_path_leads_to_need_not_be_understood() -> None:
+    table = mountinfo.Table(line(1, 0, "/") + b"7 garbage\n" + line(2, 1, "/a"))
+    assert table.find("/a/b").identifier == 2
+    with pytest.raises(mountinfo.MountTableDamaged):
+        list(table)
+
+
+def test_a_path_of_a_thousand_parts_is_found() -> None:
+    assert mountinfo.Table(line(1, 0, "/")).find("/x" * 2000).identifier == 1
+
+
+def test_another_process_has_its_own_table() -> None:
+    machine = box()
+    machine.files.put("/proc/7/mountinfo", line(1, 0, "/", "btrfs"))
+    assert mountinfo.mounts(machine, "7").find("/srv").fstype == "btrfs"
+    assert mountinfo.mounts(machine).find("/srv").fstype == "xfs"
+
+
 @pytest.mark.parametrize("path", ["", "srv", "./srv", "/srv/../etc", "/..", "/a\0b"])
 def test_paths_whose_meaning_would_need_a_look_are_refused(path: str) -> None:
     with pytest.raises(errors.Failed):

@@ -26,8 +26,12 @@ _ELSEWHERE = (filesystems.NFS, filesystems.NETWORK, filesystems.FUSE, filesystem
 
 NUMBERS = "/sys/dev/block"
 NAMES = "/sys/class/block"
+DEV = "/dev/"
 MOST_LINKS = 10
 """From a name in /dev to the device; udev makes one."""
+
+MADE = ("md", "bcache")
+"""Words of :mod:`mailha.storage.transport` for what is made of other devices, as all of dm is."""
 
 REMOVED = " (deleted)"
 """What the kernel appends to the path of an open file that has been removed."""
@@ -89,14 +93,14 @@ def number_of(machine: Machine, device: str) -> str:
     """
     path = device
     for _ in range(MOST_LINKS):
+        if not path.startswith(DEV):
+            return ""
         target = machine.files.link(path)
         if not target:
             break
         path = _joined(path, target)
-    if not path.startswith("/dev/"):
-        return ""
     # The kernel writes the slash of a name such as cciss/c0d0 as an exclamation mark.
-    number = text(machine, f"{NAMES}/{path[len('/dev/'):].replace('/', '!')}/dev")
+    number = text(machine, f"{NAMES}/{path[len(DEV):].replace('/', '!')}/dev")
     # Without udev, /dev/mapper/vg-mail is a device file of its own, and no link to /dev/dm-0.
     return number or machine.files.block_device(path)
 
@@ -173,7 +177,7 @@ class _Walk:
         if look.read_only and depth == 0:
             self._fault(f"its device {name} is read-only",
                         "see the kernel's log for errors of it; a DRBD must be primary here")
-        if look.words == transport.MEMORY:
+        if look.words == transport.MEMORY and filesystems.MEMORY not in self._kinds:
             self._fault(f"{name} is kept in memory and lost with the power", "use a disk")
         if depth >= DEEPEST:
             self._fault(f"more than {DEEPEST} devices lie on each other under {name}",
@@ -182,13 +186,16 @@ class _Walk:
             self._device(text(self._machine, f"{NAMES}/{parent}/dev"), depth + 1)
         elif name.startswith("loop"):
             self._loop(number, name, depth)
-        elif not self._slaves(base, name, depth):
+        elif not self._slaves(base, name, depth, name.startswith("dm-") or look.words in MADE):
             self._leaves += 1
             if look.dead:
                 self._dead.append(f"{name} {look.dead}")
 
-    def _slaves(self, base: str, name: str, depth: int) -> bool:
-        """Go on to the devices of which this one is made; False if it is not made of any."""
+    def _slaves(self, base: str, name: str, depth: int, must: bool) -> bool:
+        """Go on to the devices of which this one is made; False if it is not made of any.
+
+        must: whether it is of a kind that cannot do without.
+        """
         slaves = self._machine.files.names(f"{base}/slaves")
         for slave in slaves:
             number = text(self._machine, f"{base}/slaves/{slave}/dev")
@@ -197,7 +204,7 @@ class _Walk:
             else:
                 self._leaves += 1
                 self._dead.append(f"{slave}, of which {name} is made, is gone")
-        if not slaves and name.startswith(("dm-", "md", "bcache")):
+        if must and not slaves:
             self._fault(f"{name} is made of no disk at all", "look at it with 'lsblk' and "
                         "'dmsetup table'")
         return bool(slaves)

@@ -112,7 +112,7 @@ class Table:
     work. Whoever asks about several paths of one moment keeps the table.
     """
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_lines", "_mounts", "_ways")
 
     def __init__(self, text: bytes) -> None:
         lines: dict[bytes, list[bytes]] = {}
@@ -127,6 +127,9 @@ class Table:
         for point in [point for point in lines if b"\\" in point]:
             lines.setdefault(os.fsencode(_text(point)), []).extend(lines.pop(point))
         self._lines = lines
+        # What has been asked for once: paths of one machine have much of their way in common.
+        self._mounts: dict[str, list[Mount]] = {}
+        self._ways: dict[str, list[Mount]] = {}
 
     def __iter__(self) -> Iterator[Mount]:
         """Yield all mounts, sorted by nothing in particular. Raises MountTableDamaged."""
@@ -139,7 +142,11 @@ class Table:
 
         Raises MountTableDamaged.
         """
-        return [Mount(line) for line in self._lines.get(os.fsencode(path), ())]
+        found = self._mounts.get(path)
+        if found is None:
+            found = [Mount(line) for line in self._lines.get(os.fsencode(path), ())]
+            self._mounts[path] = found
+        return found
 
     def find(self, path: str) -> Mount:
         """Return the mount that is visible at a path, the path being taken as it is written.
@@ -153,27 +160,45 @@ class Table:
 
         Of mounts stacked on one directory, all are passed. Raises as :meth:`find`.
         """
-        path = lexical(path)
-        at_root = self.at("/")
-        identifiers = {mount.identifier for mount in at_root}
-        # The root's own parent is outside of our view, or the root itself.
-        way = [mount for mount in at_root
-               if mount.parent == mount.identifier or mount.parent not in identifiers][-1:]
-        if not way:
-            raise MountTableDamaged(f"{TABLE} has no mount at '/'",
-                                    remedy="do not run in a chroot that is no mount point")
-        prefix = ""
-        for part in [""] if path == "/" else path.split("/"):
-            prefix = "/" if not part else prefix.rstrip("/") + "/" + part
-            # What is mounted here may itself be covered by a later mount on the same directory.
-            above = at_root if prefix == "/" else self.at(prefix)
-            while above:
-                current = way[-1].identifier
-                children = [mount for mount in above if mount.parent == current != mount.identifier]
-                above = [mount for mount in above if mount not in children]
-                if not children:
+        way = self._ways.get(path)
+        if way is None:
+            way = self._way_to_root()
+            prefix = ""
+            for part in lexical(path).split("/")[1:]:
+                if not part:
                     break
-                way.append(children[-1])
+                prefix += "/" + part
+                known = self._ways.get(prefix)
+                if known is None:
+                    known = self._ways[prefix] = self._onward(way, self.at(prefix))
+                way = known
+        return way
+
+    def _way_to_root(self) -> list[Mount]:
+        """Return the mounts at /, of which the last one is seen."""
+        way = self._ways.get("/")
+        if way is None:
+            here = self.at("/")
+            identifiers = {mount.identifier for mount in here}
+            # The root's own parent is outside of our view, or the root itself.
+            way = [mount for mount in here
+                   if mount.parent == mount.identifier or mount.parent not in identifiers][-1:]
+            if not way:
+                raise MountTableDamaged(f"{TABLE} has no mount at '/'",
+                                        remedy="do not run in a chroot that is no mount point")
+            way = self._ways["/"] = self._onward(way, here)
+        return way
+
+    @staticmethod
+    def _onward(way: list[Mount], here: list[Mount]) -> list[Mount]:
+        """Return the way with what is mounted where it ends, each mount covered by the next."""
+        while here:
+            current = way[-1].identifier
+            children = [mount for mount in here if mount.parent == current != mount.identifier]
+            if not children:
+                break
+            here = [mount for mount in here if mount not in children]
+            way = [*way, children[-1]]
         return way
 
     def below(self, path: str) -> list[Mount]:
@@ -187,7 +212,7 @@ class Table:
         visible = []
         for point in map(os.fsdecode, points):
             mount = self.find(point)
-            if mount.mount_point == point and not mount.deleted:
+            if mount.mount_point == point:
                 visible.append(mount)
         return visible
 

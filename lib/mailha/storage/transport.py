@@ -89,8 +89,7 @@ def _kind(machine: Machine, base: str, link: str, name: str) -> str:
         transport = text(machine, f"{base}/device/transport")
         return f"NVMe over {transport}" if transport not in ("", "pcie") else "NVMe"
     for prefix, words in _NAMES:
-        rest = name[len(prefix):]
-        if name.startswith(prefix) and (rest[:1].isdigit() or rest.startswith("_")):
+        if name.startswith(prefix) and name[len(prefix):len(prefix) + 1].isdigit():
             return words
     for part, words in _PLACES:
         if part in link:

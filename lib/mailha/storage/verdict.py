@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from mailha.storage.rules import Rule
     from mailha.system.machine import Machine
 
-SYSTEM = ("/", "/usr", "/etc", "/var", "/var/lib", "/var/spool")
-"""What is mounted at one of these is the disk of the operating system and of this node. A directory
-on it is what is left where the mail's own disk is not mounted."""
+SYSTEM = ("/", "/usr", "/var", "/var/lib", "/var/spool")
+"""What is mounted at one of these is the disk of the operating system and of this node, as is each
+subvolume of it. A directory there is what is left where the mail's own disk is not mounted."""
 
 PATIENCE = 5.0
 """Seconds for following symbolic links on a disk that answers slowly."""
@@ -47,7 +47,7 @@ class Survey:
         self.own_table: Table = mountinfo.mounts(machine)
         self.table = self.own_table if process == "self" else mountinfo.mounts(machine, process)
         self.timeout = timeout
-        self.system = {mount.identifier for mount in map(self.table.find, SYSTEM)}
+        self.system = {mount.device for mount in map(self.table.find, SYSTEM)}
         self._chains: dict[tuple[str, str, str], Chain] = {}
 
     def chain(self, mount: Mount, rule: Rule) -> Chain:
@@ -155,7 +155,7 @@ class _Examination:
 
     def _is_its_own(self, mount: Mount) -> bool:
         """See that it is not what is left where the mail's disk is not mounted."""
-        if not self._rule.own_mount or mount.identifier not in self._survey.system:
+        if not self._rule.own_mount or mount.device not in self._survey.system:
             return True
         return self._refuse(mount, "that is the disk of this node's operating system, so the "
                             "mail's own is not mounted",
@@ -238,8 +238,14 @@ class _Examination:
             options = mount.super_options.split(",")
             warnings.extend(f"'{mount.mount_point}' is mounted with '{option}': {why}"
                             for option, why in _BAD_NFS.items() if option in options)
-        below = [each.fstype for each in self._survey.table.at(mount.mount_point)]
-        if "autofs" in below:
+        way = self._survey.table.way(mount.mount_point)
+        # Of mounts stacked on one directory only the last is passed; that of / is everybody's.
+        warnings.extend(
+            f"the way to '{self.verdict.real}' leads over {each.fstype} '{each.source}' at "
+            f"'{each.mount_point}', and whoever goes there waits for it"
+            for each, following in zip(way, way[1:]) if each.mount_point != following.mount_point
+            and each.mount_point != "/" and not symlinks.is_local(each))
+        if any(each.fstype == "autofs" and each.mount_point == mount.mount_point for each in way):
             warnings.append(f"'{mount.mount_point}' is watched by an automounter, which may take "
                             "the disk away while the cluster counts on it")
         # An administrator needs each of them once, whatever number of paths there are.
