@@ -220,11 +220,31 @@ def test_a_marker_that_is_damaged_still_runs(node: CyrusNode) -> None:
     assert node.monitor().code == 0
 
 
-def test_a_partition_that_is_added_while_it_runs_is_examined(node: CyrusNode) -> None:
+def test_a_partition_that_is_added_while_it_runs_is_examined(
+        node: CyrusNode, monkeypatch: pytest.MonkeyPatch) -> None:
     serving(node)
+    monkeypatch.setattr(node.machine.clock, "sleep", lambda seconds: None)
     node.mount("/srv/nas", "nfs4", "nas:/more")
     node.put("/etc/imapd.conf", IMAPD_CONF + "partition-more: /srv/nas/more\n")
     assert "'/srv/nas/more' is on nfs4" in node.monitor().reason
+
+
+def test_a_list_of_partitions_that_is_just_being_written_takes_nothing_down(
+        node: CyrusNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the line that BlueMind appends, the monitor saw the half; a second later it is whole."""
+    node.put("/etc/cyrus-partitions", PARTITIONS)
+    serving(node)
+    waited = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        node.put("/etc/cyrus-partitions", PARTITIONS + "partition-b:/var/spool/cyrus/data/b\n")
+
+    monkeypatch.setattr(node.machine.clock, "sleep", sleep)
+    node.put("/etc/cyrus-partitions", PARTITIONS + "partition-b:/var/spo")
+    assert node.monitor() == (0, "") and waited == [1.0]
+    node.unmount("/var/spool/cyrus")        # what was there at the start is believed at once
+    assert node.monitor().code == 1 and waited == [1.0]
 
 
 def test_a_configuration_on_a_network_file_system_is_refused_unread(
@@ -238,7 +258,8 @@ def test_a_configuration_on_a_network_file_system_is_refused_unread(
 
 
 def test_a_configuration_on_the_mail_s_own_disk_is_read_at_start_and_at_depth_10(
-        node: CyrusNode) -> None:
+        node: CyrusNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node.machine.clock, "sleep", lambda seconds: None)
     node.put("/var/lib/cyrus/imapd.conf", IMAPD_CONF)
     (node.root / "etc/imapd.conf").unlink()
     node.link("/etc/imapd.conf", "../var/lib/cyrus/imapd.conf")

@@ -22,10 +22,14 @@ from mailha.storage.verdict import Survey
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailha.ocf.call import Call
+    from mailha.storage.verdict import Verdict
     from mailha.system.machine import Machine
 
 TRIAL = 10
 """The check level from which on a probe file is written."""
+
+SECOND_LOOK = 1.0
+"""Seconds until a path that has been added and is unfit is believed."""
 
 SHARE_OF_READING = 0.2
 """Of what is left of the budget, for each look that may have to wait for a slow disk."""
@@ -40,9 +44,11 @@ def monitor(call: Call, machine: Machine) -> None:
     if not marker.is_set():
         raise errors.NotRunning("the storage has not been found fit since this node booted")
     demand = Demand.of(call.parameters) if call.has_parameters else Demand()
-    survey = Survey(machine, timeout=call.left() * SHARE_OF_READING)
-    targets = _targets(call, survey, demand, marker)
-    verdicts = storage.examine(survey, demand, targets)
+    targets, verdicts = _examine(call, machine, demand, marker)
+    if _is_new(verdicts, marker):
+        # BlueMind rewrites its list of partitions while the mail runs: half a path leads anywhere.
+        machine.clock.sleep(min(SECOND_LOOK, call.left() / 2))
+        targets, verdicts = _examine(call, machine, demand, marker)
     reason, remedy = storage.unfit(verdicts)
     if reason:
         raise errors.Failed(reason, remedy=remedy)
@@ -54,6 +60,20 @@ def monitor(call: Call, machine: Machine) -> None:
         from mailha.agents.cyrus_storage import trial
         for warning in trial.run(machine, targets, verdicts, call.left, errors.Failed):
             call.log.warning(warning)
+
+
+def _examine(call: Call, machine: Machine, demand: Demand,
+             marker: Marker) -> tuple[list[Target], list[Verdict]]:
+    """Return the paths of this moment, and the verdict about each."""
+    survey = Survey(machine, timeout=call.left() * SHARE_OF_READING)
+    targets = _targets(call, survey, demand, marker)
+    return targets, storage.examine(survey, demand, targets)
+
+
+def _is_new(verdicts: list[Verdict], marker: Marker) -> bool:
+    """Tell whether something is unfit, and nothing of it was there at the start."""
+    unfit = {verdict.path for verdict in verdicts if not verdict.fit}
+    return bool(unfit) and unfit.isdisjoint(target.path for target in marker.targets())
 
 
 def _targets(call: Call, survey: Survey, demand: Demand, marker: Marker) -> list[Target]:
