@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,34 @@ def test_a_pid_file_that_names_somebody_else_is_not_believed(node: CyrusNode) ->
     for text in ("4711x\n", "", "-1\n", "9" * 100, b"\xff\n"):
         node.put("/run/cyrus-master.pid", text)
         assert found(node) == 4711
+
+
+def test_a_master_that_writes_no_pid_file_is_looked_for_once(
+        node: CyrusNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's unit starts it in the foreground, and then it writes none."""
+    node.run_cyrus(pid_file="")
+    searched = []
+    search = master._search
+
+    def counted(*arguments: Any) -> Any:
+        searched.append(1)
+        return search(*arguments)
+
+    monkeypatch.setattr(master, "_search", counted)
+    for _ in range(3):
+        process = master.find(node.machine, "/etc/imapd.conf", "/run/remembered")
+        assert process is not None and process.pid == 4711
+    assert len(searched) == 1
+    node.run_cyrus(pid=5000, pid_file="")
+    (node.root / "proc/4711/stat").unlink()
+    process = master.find(node.machine, "/etc/imapd.conf", "/run/remembered")
+    assert process is not None and process.pid == 5000 and len(searched) == 2
+
+
+def test_it_is_found_where_nothing_can_be_remembered(node: CyrusNode) -> None:
+    node.run_cyrus(pid_file="")
+    process = master.find(node.machine, "/etc/imapd.conf", "/no/such/directory")
+    assert process is not None and process.pid == 4711
 
 
 def test_postfix_s_master_is_not_cyrus_s(node: CyrusNode) -> None:

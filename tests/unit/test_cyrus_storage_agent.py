@@ -142,6 +142,15 @@ def test_stop_succeeds_over_everything_and_touches_nothing(
     assert said.code == 0 and not node.running
 
 
+def test_stop_leaves_nothing_in_run(node: CyrusNode) -> None:
+    before = node.files()
+    serving(node).run_cyrus(pid_file="")
+    assert node.monitor().code == 0
+    assert node.files() != before
+    assert node.stop().code == 0
+    assert node.files() == before
+
+
 def test_a_run_that_cannot_be_written_never_fails_the_stop(
         node: CyrusNode, monkeypatch: pytest.MonkeyPatch) -> None:
     serving(node)

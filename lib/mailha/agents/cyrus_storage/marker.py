@@ -28,11 +28,14 @@ _OWN, _ANY = "mounted", "anywhere"
 class Marker:
     """The marker of one resource on this machine.
 
-    resource: OCF_RESOURCE_INSTANCE. Raises errors.Failed for a name that no resource has.
+    resource: OCF_RESOURCE_INSTANCE. master: where a monitor keeps the pid of Cyrus's master for the
+    next one. Raises errors.Failed for a name that no resource has.
     """
 
     def __init__(self, machine: Machine, resource: str) -> None:
         self.path = of_resource(DIRECTORY, resource)
+        # No resource has a name that begins with a dot.
+        self.master = f"{DIRECTORY}/.master-of-{resource}"
         self._files = machine.files
 
     def set(self, targets: list[Target]) -> None:
@@ -81,6 +84,7 @@ class Marker:
             # it finds out that there is none.
             if self.is_set():
                 self._files.remove(self.path)
+                self._files.remove(self.master)
         except errors.MailhaError as error:
             return f"{error}; until then a probe takes this resource for running on this node"
         return ""

@@ -55,7 +55,7 @@ def monitor(call: Call, machine: Machine) -> None:
     # Links are not followed in the mounts of somebody else, so it is asked where they lead for us.
     real = [Target(each.real, target.rule, target.names)
             for each, target in zip(verdicts, targets)]
-    _look_with_cyrus(call, machine, demand, real)
+    _look_with_cyrus(call, machine, demand, real, marker)
     if call.check_level >= TRIAL:
         from mailha.agents.cyrus_storage import trial
         for warning in trial.run(machine, targets, verdicts, call.left, errors.Failed):
@@ -95,9 +95,10 @@ def _targets(call: Call, survey: Survey, demand: Demand, marker: Marker) -> list
         return marker.targets()
 
 
-def _look_with_cyrus(call: Call, machine: Machine, demand: Demand, targets: list[Target]) -> None:
+def _look_with_cyrus(call: Call, machine: Machine, demand: Demand, targets: list[Target],
+                     marker: Marker) -> None:
     """Examine the paths as the running Cyrus sees them. Raises errors.Failed."""
-    process = master.find(machine, demand.configuration)
+    process = master.find(machine, demand.configuration, marker.master)
     if process is None or not master.sees_other_mounts(machine, process):
         return
     try:

@@ -31,25 +31,44 @@ _DELETED = " (deleted)"
 """What the kernel appends to a program whose package has been upgraded."""
 
 
-def find(machine: Machine, configuration: str) -> Process | None:
+def find(machine: Machine, configuration: str, remembered: str = "") -> Process | None:
     """Return the master that runs with this configuration, None if none does.
 
-    The pid files are tried first: a node that serves has thousands of processes, and looking at
-    each would cost more than all the rest of a monitor. Postfix has a master, too; it is told from
-    Cyrus's by its place.
+    remembered: a file in /run in which its pid is kept from one call to the next, "" for none. A
+    node that serves has thousands of processes, and looking at each would cost more than all the
+    rest of a monitor. So that file is tried first, then the usual pid files, which a master without
+    -d, as in Debian's unit, does not write; and whatever they name has to be the master.
+
+    Postfix has a master, too; it is told from Cyrus's by its place.
     """
-    for path in PID_FILES:
-        try:
-            text = machine.files.read(path, 64).strip()
-        except (OSError, errors.MailhaError):
-            continue
-        process = machine.processes.read(int(text)) if text.isdigit() else None
-        if process is not None and is_master(process, configuration):
+    for path in (remembered, *PID_FILES):
+        process = _named(machine, path, configuration) if path else None
+        if process is not None:
             return process
+    process = _search(machine, configuration)
+    if process is not None and remembered:
+        try:
+            machine.files.write_atomic(remembered, f"{process.pid}\n".encode())
+        except errors.MailhaError:
+            pass        # found again the same way next time
+    return process
+
+
+def _named(machine: Machine, path: str, configuration: str) -> Process | None:
+    """Return the master whose pid stands in a file."""
+    try:
+        text = machine.files.read(path, 64).strip()
+    except (OSError, errors.MailhaError):
+        return None
+    process = machine.processes.read(int(text)) if text.isdigit() else None
+    return process if process is not None and is_master(process, configuration) else None
+
+
+def _search(machine: Machine, configuration: str) -> Process | None:
+    """Return the master, found among all processes of this node. One in a container is not ours."""
     own = _link(machine, "self", "ns/pid")
     for pid in machine.files.names("/proc"):
-        # The link first: for all but a few processes it is the only thing that is read. One in a
-        # container is not ours.
+        # The link first: for all but a few processes it is the only thing that is read.
         if pid.isdigit() and _is_program(_link(machine, pid, "exe")) \
                 and own in ("", _link(machine, pid, "ns/pid")):
             process = machine.processes.read(int(pid))
