@@ -82,7 +82,9 @@ class StorageTree:
         place: where in /sys/devices, "" for a virtual one. size: sectors. state: device/state.
         files: further ones by path, "__" for "/".
         """
-        where = f"{place}/block/{name}" if place else f"virtual/block/{name}"
+        # An NVMe disk is in its controller's directory and not in one that is called "block".
+        where = f"{place}/{name}" if name.startswith("nvme") else \
+            f"{place}/block/{name}" if place else f"virtual/block/{name}"
         self._add(name, number, where, size, read_only)
         if state:
             self.write(f"/sys/devices/{where}/device/state", state + "\n")

@@ -62,6 +62,13 @@ def test_nvme_over_a_network_is_told_apart(tree: StorageTree) -> None:
     assert examine(tree).fit and examine(tree).chain == ["nvme1n1 (NVMe over tcp)"]
 
 
+def test_a_partition_of_an_nvme_disk_leads_to_it(tree: StorageTree) -> None:
+    tree.disk("nvme0n1", "259:0", place="pci0000:00/0000:00:05.0/nvme/nvme0", state="live")
+    tree.partition("nvme0n1", "nvme0n1p2", "259:2")
+    mount(tree, "259:2", "/dev/nvme0n1p2")
+    assert examine(tree).fit and examine(tree).chain == ["nvme0n1p2", "nvme0n1 (NVMe)"]
+
+
 def test_a_partition_leads_to_its_disk(tree: StorageTree) -> None:
     tree.disk("sdb", "8:16", place=ISCSI)
     tree.partition("sdb", "sdb1", "8:17")

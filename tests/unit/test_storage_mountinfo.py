@@ -127,6 +127,7 @@ def test_the_way_names_every_mount_that_is_passed() -> None:
     table = mountinfo.Table(line(1, 0, "/") + line(2, 1, "/a", "autofs") + line(3, 2, "/a", "nfs4")
                             + line(4, 3, "/a/b", "ext4"))
     assert [mount.fstype for mount in table.way("/a/b/c")] == ["ext4", "autofs", "nfs4", "ext4"]
+    assert [mount.fstype for mount in table.passed("/a/b/c")] == ["ext4", "nfs4", "ext4"]
     assert [mount.identifier for mount in table.way("/")] == [1]
     assert [mount.fstype for mount in table.at("/a")] == ["autofs", "nfs4"]
     assert table.at("/b") == []

@@ -124,7 +124,15 @@ def test_what_the_kernel_remembers_has_no_link_in_it(tmp_path: Path) -> None:
     assert remembered.has_no_links(here + "/real/deep")
     assert not remembered.has_no_links(here + "/link/deep")
     assert not remembered.has_no_links(here + "/link")
-    assert not remembered.has_no_links(here + "/missing")
+    assert not remembered.has_no_links(here + "/link/missing")
+
+
+def test_what_does_not_exist_hides_no_link_once_the_kernel_knows(tmp_path: Path) -> None:
+    """A database that Cyrus has yet to make must not cost every monitor a child."""
+    missing = str(tmp_path.resolve() / "missing" / "deeper")
+    assert not os.path.lexists(missing)         # which makes the kernel remember
+    if mountinfo.mount_of(Machine(), missing).fstype != "tmpfs":    # that never remembers
+        assert remembered.has_no_links(missing)
 
 
 def test_asking_the_kernel_leaves_no_file_open(tmp_path: Path) -> None:
@@ -136,6 +144,7 @@ def test_asking_the_kernel_leaves_no_file_open(tmp_path: Path) -> None:
 
 def test_where_the_call_is_missing_nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "_ctypes", None)
+    monkeypatch.setattr(remembered, "_made", [])
     assert not remembered.has_no_links("/")
 
 

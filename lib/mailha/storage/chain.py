@@ -170,11 +170,12 @@ class _Walk:
                         "it, unmount what is mounted from it, and mount it again")
             return
         parent, name = link.split("/")[-2:]
-        partition = text(self._machine, f"{base}/partition") != ""
+        # A disk is in a directory "block", or, as NVMe, in that of its controller.
+        partition = parent != "block" and text(self._machine, f"{base}/partition") != ""
         look = transport.look(self._machine, base, link, name, partition)
         self._chain.names.append(f"{name} ({look.words})" if look.words else name)
         self._chain.warnings.extend(look.warnings)
-        if look.read_only and depth == 0:
+        if depth == 0 and text(self._machine, f"{base}/ro") == "1":
             self._fault(f"its device {name} is read-only",
                         "see the kernel's log for errors of it; a DRBD must be primary here")
         if look.words == transport.MEMORY and filesystems.MEMORY not in self._kinds:

@@ -174,6 +174,15 @@ class Table:
                 way = known
         return way
 
+    def passed(self, path: str) -> list[Mount]:
+        """Return those mounts on the way to a path that are visible, so that a look passes them.
+
+        Raises as :meth:`find`.
+        """
+        way = self.way(path)
+        return [mount for mount, covering in zip(way, way[1:])
+                if mount.mount_point != covering.mount_point] + way[-1:]
+
     def _way_to_root(self) -> list[Mount]:
         """Return the mounts at /, of which the last one is seen."""
         way = self._ways.get("/")

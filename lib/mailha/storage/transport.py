@@ -13,6 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailha.system.machine import Machine
 
+VIRTUAL = "/devices/virtual/"
+"""Where a device without hardware of its own is in /sys."""
+
 MEMORY = "memory"
 NBD = "network block device"
 
@@ -37,15 +40,14 @@ class Look:
     """What was seen of a device.
 
     words: its kind, "" for a plain disk. dead: what is wrong if it can neither read nor write, ""
-    if it can. read_only: whether it can only read. warnings: for an administrator.
+    if it can. warnings: for an administrator.
     """
 
-    __slots__ = ("words", "dead", "read_only", "warnings")
+    __slots__ = ("words", "dead", "warnings")
 
     def __init__(self, words: str) -> None:
         self.words = words
         self.dead = ""
-        self.read_only = False
         self.warnings: list[str] = []
 
 
@@ -55,12 +57,12 @@ def look(machine: Machine, base: str, link: str, name: str, partition: bool) -> 
     base: its directory by number. link: where that leads in /sys/devices. partition: whether it is
     a part of another device, which is looked at next.
     """
-    found = Look("" if partition else _kind(machine, base, link, name))
-    found.read_only = text(machine, f"{base}/ro") == "1"
-    if text(machine, f"{base}/size") == "0":
-        found.dead = "has no size: nothing is connected to it"
     if partition:
-        return found
+        return Look("")
+    found = Look(_kind(machine, base, link, name))
+    # Hardware that is gone takes its directory with it.
+    if VIRTUAL in link and text(machine, f"{base}/size") == "0":
+        found.dead = "has no size: nothing is connected to it"
     if found.words == NBD:
         found.warnings.append(f"{name} is a network block device: while its server is away, writes "
                               "fail or wait")
@@ -100,6 +102,6 @@ def _kind(machine: Machine, base: str, link: str, name: str) -> str:
 def text(machine: Machine, path: str) -> str:
     """Return a small file of /sys without its line end; "" if it is not there or not readable."""
     try:
-        return machine.files.read(path, 65536).decode("utf-8", "surrogateescape").rstrip("\n")
+        return machine.files.read(path, 8192).decode("utf-8", "surrogateescape").rstrip("\n")
     except OSError:
         return ""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mailha.storage.rules import Rule
     from mailha.system.machine import Machine
 
-SYSTEM = ("/", "/usr", "/var", "/var/lib", "/var/spool")
+SYSTEM = ("/", "/var", "/var/lib", "/var/spool")
 """What is mounted at one of these is the disk of the operating system and of this node, as is each
 subvolume of it. A directory there is what is left where the mail's own disk is not mounted."""
 
@@ -238,14 +238,13 @@ class _Examination:
             options = mount.super_options.split(",")
             warnings.extend(f"'{mount.mount_point}' is mounted with '{option}': {why}"
                             for option, why in _BAD_NFS.items() if option in options)
-        way = self._survey.table.way(mount.mount_point)
-        # Of mounts stacked on one directory only the last is passed; that of / is everybody's.
+        table = self._survey.table
         warnings.extend(
             f"the way to '{self.verdict.real}' leads over {each.fstype} '{each.source}' at "
             f"'{each.mount_point}', and whoever goes there waits for it"
-            for each, following in zip(way, way[1:]) if each.mount_point != following.mount_point
-            and each.mount_point != "/" and not symlinks.is_local(each))
-        if any(each.fstype == "autofs" and each.mount_point == mount.mount_point for each in way):
+            for each in table.passed(mount.mount_point)[:-1]
+            if each.mount_point != "/" and not symlinks.is_local(each))
+        if any(each.fstype == "autofs" for each in table.at(mount.mount_point)):
             warnings.append(f"'{mount.mount_point}' is watched by an automounter, which may take "
                             "the disk away while the cluster counts on it")
         # An administrator needs each of them once, whatever number of paths there are.
