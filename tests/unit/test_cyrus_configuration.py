@@ -190,6 +190,7 @@ def test_a_line_may_go_on_and_a_comment_hides_no_path() -> None:
     found = uses(LEAST + "partition-a: \\\n  /a\n# old: \\\npartition-b: /b\n")
     assert found["partition-a"][1] == "/a" and found["partition-b"][1] == "/b"
     assert uses(LEAST + "partition-a: /a\\")["partition-a"][1] == "/a"
+    assert "partition-a" in uses(LEAST + "# two lines \\\n of a comment\npartition-a: /a\n")
 
 
 def test_an_option_that_stands_twice_is_examined_twice_and_warned_of() -> None:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """imapd.conf(5) as text: which options it sets, in which file and line.
 
-Read as Cyrus reads it (lib/libconfig.c, 2.4 to 3.10): "name: value", names in any case, "#" begins
-a comment, a backslash at the end of a line continues it (from 3.2 on), and "@include: /path" reads
-another file in its place. What makes Cyrus itself refuse to start is refused here in one line that
-names the file and the line, for what such a file meant to say nobody knows.
+Read as Cyrus reads it (lib/libconfig.c, 2.4 to 3.10; compared with cyr_info of 3.6): "name: value",
+names in any case, "#" begins a comment, a backslash at the end of a line continues it (from 3.2
+on), and "@include: /path" reads another file in its place. What makes Cyrus itself refuse to start
+is refused here in one line that names the file and the line, for what such a file meant to say
+nobody knows.
 
 Where Cyrus takes one value and refuses a second one, all of them are kept: none of the paths that
 somebody may have meant goes unexamined.
@@ -100,15 +101,26 @@ def parse(content: bytes, path: str) -> list[Option]:
                                     remedy="restore it from a backup")
     found = []
     waiting = ""
+    doubtful = False
     for number, line in enumerate(content.decode("utf-8", "surrogateescape").split("\n"), 1):
-        # Cyrus goes on after a comment, too; before 3.2 it did not, and a path would stand there.
-        if line.endswith("\\") and not (waiting + line).lstrip(_BLANKS).startswith("#"):
+        text = (waiting + line).strip(_BLANKS)
+        goes_on = line.endswith("\\")
+        if text.startswith("#"):
+            # Since 3.2 the next line is part of the comment, before it was none and may name a
+            # path: it counts if it has a meaning.
+            waiting, doubtful = "", goes_on
+            continue
+        if goes_on:
             waiting += line[:-1]
             continue
-        text = (waiting + line).strip(_BLANKS)
         waiting = ""
-        if text and not text.startswith("#"):
-            found.append(_option(text, path, number))
+        if text:
+            try:
+                found.append(_option(text, path, number))
+            except ConfigurationUnusable:
+                if not doubtful:
+                    raise
+        doubtful = False
     if waiting.strip(_BLANKS):
         found.append(_option(waiting.strip(_BLANKS), path, number))
     return found
