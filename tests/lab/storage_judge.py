@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, NamedTuple, Protocol, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Protocol, Sequence, Tuple, Union
+
+import calling
 
 TOUCHED_NOTHING = 0.050
 """Seconds for a verdict. It takes a tenth of that; who touches a dead server waits for minutes."""
@@ -39,7 +41,7 @@ class Machine(Protocol):
     """A sandbox, or a guest."""
 
     def run(self, argv: Sequence[str], *, timeout: float, input: Union[bytes, str, None] = None,
-            check: bool = False) -> Any:
+            check: bool = False, environment: Mapping[str, str] = {}) -> Any:
         """Run a command to its end."""
 
 
@@ -86,3 +88,59 @@ def judge_all(machine: Machine, questions: Sequence[Tuple[str, str, str]]) -> Di
 def judge(machine: Machine, path: str, rule: str = "BLOCK", device: str = "") -> Judged:
     """Return the verdict on one path."""
     return judge_all(machine, [(path, rule, device)])[path]
+
+
+AGENT = "/usr/lib/ocf/resource.d/mailha/cyrus-storage"
+
+_TRY = r"""
+import json, sys
+sys.path.insert(0, "/usr/lib/ocf/lib")
+from mailha.storage import probe_file
+from mailha.system.machine import Machine
+
+outcome = probe_file.try_out(Machine(), sys.argv[1], timeout=30)
+json.dump([outcome.fault, outcome.warning], sys.stdout)
+"""
+
+
+class Answer(NamedTuple):
+    """What came of a call of the agent. seconds: as measured on the machine itself."""
+
+    code: int
+    reason: str
+    said: str
+    seconds: float
+
+    def is_code(self, code: int, *parts: str) -> None:
+        """Assert that it ended so, and that it said these words, in the reason if there is one."""
+        assert self.code == code, self
+        for part in parts:
+            assert part in (self.reason or self.said), f"{part!r} is not in: {self}"
+
+
+def call(machine: Machine, action: str, *, level: int = 0, interval: float = 0,
+         timeout: float = 30, **parameters: str) -> Answer:
+    """Call ocf:mailha:cyrus-storage and return its answer, which must come within the timeout.
+
+    interval: seconds, 0 for a probe. timeout: of the operation, as Pacemaker would have it.
+    """
+    environment = {**calling.environment(
+        "storage", action, timeout=timeout, interval=interval, level=level, node="alice",
+        parameters=parameters), "OCF_RESOURCE_TYPE": "cyrus-storage"}
+    # Measured where it runs: the way to a guest and back takes its time, too.
+    script = 'read up _ </proc/uptime; "$@"; code=$?; read now _ </proc/uptime; ' \
+             'echo "$up $now"; exit $code'
+    done = machine.run(["/bin/sh", "-c", script, "sh", AGENT, action], timeout=timeout,
+                       environment=environment)
+    begin, end = map(float, done.stdout.splitlines()[-1].split())
+    reasons = [line[len(calling.MARK):] for line in done.stderr.splitlines()
+               if line.startswith(calling.MARK)]
+    assert len(reasons) == (done.returncode not in (0, 7)), done
+    return Answer(done.returncode, reasons[0] if reasons else "", done.stderr, end - begin)
+
+
+def try_out(machine: Machine, directory: str) -> Tuple[str, str]:
+    """Return what the probe file finds: (fault, warning)."""
+    fault, warning = json.loads(machine.run(
+        ["/usr/bin/python3", "-I", "-c", _TRY, directory], timeout=60, check=True).stdout)
+    return fault, warning

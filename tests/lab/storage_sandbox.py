@@ -14,7 +14,7 @@ import stat
 import subprocess
 from pathlib import Path
 from types import ModuleType
-from typing import Iterator, List, Sequence, Union
+from typing import Iterator, List, Mapping, Sequence, Union
 
 from filesystems import autofs, lookalike
 from twonode.loop import LoopDevice
@@ -65,9 +65,11 @@ class StorageSandbox:
         self._closing.close()
 
     def run(self, argv: Sequence[str], *, timeout: float, input: Union[bytes, str, None] = None,
-            check: bool = False) -> "subprocess.CompletedProcess[str]":
+            check: bool = False, environment: Mapping[str, str] = {},
+            ) -> "subprocess.CompletedProcess[str]":
         """Run a command in it."""
-        return self.sandbox.run(argv, timeout=timeout, input=input, check=check)
+        return self.sandbox.run(argv, timeout=timeout, input=input, check=check,
+                                environment=environment)
 
     def sh(self, script: str) -> str:
         """Run a shell script in it, which has to succeed, and return what it printed."""
@@ -112,7 +114,10 @@ class StorageSandbox:
         self.sh(f"mkdir -p {where} {files}; : > {record}")
         with self._serving(lookalike, subtype, source, where, files, record) as (process, number):
             try:
-                yield Server(self.sandbox, process, number, self.sandbox.path(record))
+                server = Server(self.sandbox, process, number, self.sandbox.path(record))
+                # The kernel greets it in its own time.
+                wait_for("the first request", lambda: server.record)
+                yield server
             finally:
                 self.sh(f"kill -KILL {number}; umount -l {where} || :")
 
