@@ -107,34 +107,23 @@ def _text(field: bytes) -> str:
 class Table:
     """The mounts of one mount namespace at one moment.
 
-    text: that of a mountinfo file. Of each line only the mount point is read, and the rest when a
-    path leads there: with 20,000 mounts, all of the lines would cost more than the kernel's own
-    work. Whoever asks about several paths of one moment keeps the table.
+    text: that of a mountinfo file. The lines of the mount points on the way to a path are searched
+    for in it, and only these are read: with 20,000 mounts, to read all of them would cost as much
+    as the kernel's own work. Whoever asks about several paths of one moment keeps the table.
     """
 
-    __slots__ = ("_lines", "_mounts", "_ways")
+    __slots__ = ("_text", "_mounts", "_ways")
 
     def __init__(self, text: bytes) -> None:
-        lines: dict[bytes, list[bytes]] = {}
-        for line in text.split(b"\n"):
-            if line:
-                fields = line.split(b" ", 5)
-                point = fields[4] if len(fields) > 4 else b""
-                if point in lines:
-                    lines[point].append(line)
-                else:
-                    lines[point] = [line]
-        for point in [point for point in lines if b"\\" in point]:
-            lines.setdefault(os.fsencode(_text(point)), []).extend(lines.pop(point))
-        self._lines = lines
+        self._text = text
         # What has been asked for once: paths of one machine have much of their way in common.
         self._mounts: dict[str, list[Mount]] = {}
         self._ways: dict[str, list[Mount]] = {}
 
     def __iter__(self) -> Iterator[Mount]:
-        """Yield all mounts, sorted by nothing in particular. Raises MountTableDamaged."""
-        for lines in self._lines.values():
-            for line in lines:
+        """Yield all mounts in the kernel's order. Raises MountTableDamaged."""
+        for line in self._text.split(b"\n"):
+            if line:
                 yield Mount(line)
 
     def at(self, path: str) -> list[Mount]:
@@ -144,8 +133,22 @@ class Table:
         """
         found = self._mounts.get(path)
         if found is None:
-            found = [Mount(line) for line in self._lines.get(os.fsencode(path), ())]
+            # Behind the mount point stand its options, which begin with "rw" or "ro".
+            found = [mount for mount in self._search(path, b" r") if mount.mount_point == path]
             self._mounts[path] = found
+        return found
+
+    def _search(self, beginning: str, end: bytes) -> list[Mount]:
+        """Return the mounts whose line has a field that begins so, and other ones perhaps."""
+        text = self._text
+        wanted = b" " + _escaped(os.fsencode(beginning)) + end
+        found = []
+        place = text.find(wanted)
+        while place >= 0:
+            start, stop = text.rfind(b"\n", 0, place) + 1, text.find(b"\n", place)
+            stop = len(text) if stop < 0 else stop
+            found.append(Mount(text[start:stop]))
+            place = text.find(wanted, stop)
         return found
 
     def find(self, path: str) -> Mount:
@@ -215,15 +218,23 @@ class Table:
 
         A hidden one, on which no path leads any more, is not among them. Raises as :meth:`find`.
         """
-        start = os.fsencode(lexical(path).rstrip("/") + "/")
-        points = sorted(point for point in self._lines
-                        if point.startswith(start) and point != start)
+        start = lexical(path).rstrip("/") + "/"
+        points = {mount.mount_point for mount in self._search(start, b"")}
         visible = []
-        for point in map(os.fsdecode, points):
+        for point in sorted(point for point in points
+                            if point.startswith(start) and point != start):
             mount = self.find(point)
             if mount.mount_point == point:
                 visible.append(mount)
         return visible
+
+
+def _escaped(path: bytes) -> bytes:
+    """Write a path as the kernel does in the field of the mount point (show_mountinfo)."""
+    for character in (b"\\", b" ", b"\t", b"\n"):
+        if character in path:
+            path = path.replace(character, b"\\%03o" % ord(character))
+    return path
 
 
 def mounts(machine: Machine, process: str = "self") -> Table:
