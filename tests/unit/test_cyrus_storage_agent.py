@@ -127,7 +127,8 @@ def test_several_unfit_paths_make_one_reason_that_names_them_all(node: CyrusNode
     node.unmount("/var/spool/cyrus")
     node.unmount("/var/lib/cyrus")
     reason = node.start().reason
-    assert reason.startswith("'/var/lib/cyrus' is on") and "so are /var/spool/cyrus/mail" in reason
+    assert reason.startswith("'/var/lib/cyrus' is on")
+    assert "; unfit as well: /var/spool/cyrus/mail; " in reason
 
 
 def test_stop_succeeds_over_everything_and_touches_nothing(
@@ -448,6 +449,17 @@ def test_a_link_that_leads_to_a_disk_leads_there_for_cyrus_too(node: CyrusNode) 
     node.put("/proc/4711/mountinfo", node.table())
     node.unmount("/tmp")
     assert node.monitor() == (0, "")
+
+
+def test_what_a_unit_hides_from_cyrus_of_other_services_is_no_fault(node: CyrusNode) -> None:
+    node.mount("/srv/database", source=node.disk("sde"))
+    serving(node, paths="/srv/database")
+    node.run_cyrus(namespace="mnt:[2]")
+    node.mount("/srv/database", "tmpfs", "tmpfs", "ro")     # InaccessiblePaths=
+    node.put("/proc/4711/mountinfo", node.table())
+    node.unmount("/srv/database")
+    node.mount("/srv/database", source="/dev/sde")
+    assert node.monitor(paths="/srv/database") == (0, "")
 
 
 def test_a_cyrus_that_ends_while_it_is_looked_at_is_no_failure(node: CyrusNode) -> None:

@@ -42,7 +42,7 @@ def monitor(call: Call, machine: Machine) -> None:
     """
     marker = Marker(machine, call.resource)
     if not marker.is_set():
-        raise errors.NotRunning("the storage has not been found fit since this node booted")
+        raise errors.NotRunning("it has not been started since this node booted, or was stopped")
     demand = Demand.of(call.parameters) if call.has_parameters else Demand()
     targets, verdicts = _examine(call, machine, demand, marker)
     if _is_new(verdicts, marker):
@@ -53,8 +53,9 @@ def monitor(call: Call, machine: Machine) -> None:
     if reason:
         raise errors.Failed(reason, remedy=remedy)
     # Links are not followed in the mounts of somebody else, so it is asked where they lead for us.
+    # Directories of other services may be hidden from Cyrus by its unit, as they should.
     real = [Target(each.real, target.rule, target.names)
-            for each, target in zip(verdicts, targets)]
+            for each, target in zip(verdicts, targets) if target.of_cyrus]
     _look_with_cyrus(call, machine, demand, real, marker)
     if call.check_level >= TRIAL:
         from mailha.agents.cyrus_storage import trial

@@ -43,6 +43,11 @@ class Target:
         self.rule = rule
         self.names = names
 
+    @property
+    def of_cyrus(self) -> bool:
+        """Whether Cyrus's own configuration names it, and not only a parameter or a profile."""
+        return not {PARAMETER, PROFILE}.issuperset(self.names)
+
     def __repr__(self) -> str:
         return f"<Target {self.path} {self.rule.name} {','.join(self.names)}>"
 

@@ -70,8 +70,7 @@ class Demand:
             if path:
                 fits = target.path == path or target.path.startswith(path.rstrip("/") + "/")
             else:
-                fits = target.rule.name == BLOCK.name \
-                    and not {paths.PARAMETER, paths.PROFILE}.issuperset(target.names)
+                fits = target.rule.name == BLOCK.name and target.of_cyrus
             if fits and len(path) > length:
                 found, length = device, len(path)
         return found
@@ -100,9 +99,8 @@ def unfit(verdicts: Sequence[Verdict]) -> tuple[str, str]:
     if not wrong:
         return "", ""
     reason = wrong[0].reason
-    # Paths of one mount share its fault.
     others = [each.path for each in wrong[1:]]
     if others:
-        reason += f" (so are {', '.join(others)})" if len(others) < 4 \
-            else f" (so are {', '.join(others[:3])} and {len(others) - 3} more)"
+        reason += f"; unfit as well: {', '.join(others[:3])}"
+        reason += f" and {len(others) - 3} more" if len(others) > 3 else ""
     return reason, wrong[0].remedy
