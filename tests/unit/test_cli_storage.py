@@ -12,6 +12,7 @@ import pytest
 
 import cli_machine
 from cyrus_node import IMAPD_CONF, PARTITIONS, SPLIT_CONF, CyrusNode
+from mailha.system.children import Finished
 
 
 @pytest.fixture
@@ -112,10 +113,45 @@ def test_further_paths_devices_and_files_can_be_given(node: CyrusNode) -> None:
     assert document(node, "--no-require-mount", "--paths", "/srv/c")[0] == 0
 
 
+class Answers:
+    """Children of which cibadmin alone has something to say."""
+
+    def __init__(self, configuration: bytes, node: CyrusNode) -> None:
+        self._configuration = configuration
+        self.bounded = node.machine.children.bounded
+
+    def run(self, argv: Any, **more: Any) -> Finished:
+        return Finished(0, self._configuration)
+
+
+def primitive(name: str, kind: str = "cyrus-storage", **parameters: str) -> str:
+    """Return a resource of the cluster, in XML."""
+    pairs = "".join(f'<nvpair id="{name}-{key}" name="{key}" value="{value}"/>'
+                    for key, value in parameters.items())
+    return (f'<primitive id="{name}" class="ocf" provider="mailha" type="{kind}">'
+            f'<instance_attributes id="{name}-a">{pairs}</instance_attributes></primitive>')
+
+
+def test_a_resource_of_the_cluster_gives_its_parameters(node: CyrusNode) -> None:
+    node.put("/srv/imapd.conf", IMAPD_CONF)
+    node.machine.children = Answers(cli_machine.configuration(   # type: ignore[assignment]
+        primitive("storage", imapd_conf="/srv/imapd.conf", policy="split", paths="/srv/x"),
+        primitive("wrong", policy="loose"), primitive("mail", "kopano")), node)
+    code, answer = document(node, "storage")
+    assert code == 1 and answer["imapd_conf"] == "/srv/imapd.conf" and answer["policy"] == "split"
+    assert [each["path"] for each in answer["paths"] if not each["fit"]] == ["/srv/x"]
+    assert document(node, "storage", "--policy=strict")[1]["policy"] == "strict"
+    for name, words in (("wrong", "parameter policy: 'loose' is unknown"),
+                        ("gone", "the cluster has no resource 'gone'"), ("-x", ""),
+                        ("mail", "is run by ocf:mailha:kopano and not by ocf:mailha:cyrus")):
+        said = storage(node, name)
+        assert said.code in (1, 2) and words in said.err and said.err.count("\n") == 1
+
+
 @pytest.mark.parametrize("arguments, code", [
     (["--paths", "relative"], 1), (["--imapd-conf", "etc"], 1), (["--device", "sdb"], 1),
     (["--paths", "/a\n/b"], 1), (["--policy", "loose"], 2), (["--profile", "exchange"], 2),
-    (["extra"], 2)])
+    (["one", "two"], 2)])
 def test_a_wrong_command_line_is_one_line(node: CyrusNode, arguments: Any, code: int) -> None:
     said = storage(node, *arguments)
     assert said.code == code and said.out == "" and said.err.count("\n") == 1
