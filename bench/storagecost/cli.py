@@ -6,12 +6,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn, Optional, Sequence
+from typing import Optional, Sequence
 
+from sidebyside import ending
 from twonode import aptsources, boot, image, preflight
 from twonode.enter import CommandFailed
 
@@ -22,16 +22,6 @@ USUAL_ROUNDS = 30
 
 KNOWN_ERRORS = (place.BenchFailed, image.ImageFailed, aptsources.NoSources, boot.BootFailed,
                 CommandFailed, subprocess.SubprocessError, OSError)
-
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Ended(BaseException):
-    """A signal asks us to end. Not an Exception, so that nothing but the tear-down minds it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"ended by {signal.Signals(number).name}")
-        self.code = 128 + number
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,11 +44,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         print("this machine cannot run a sandbox of the lab:\n  " + "\n  ".join(findings),
               file=sys.stderr)
         return 2
-    for number in ENDING_SIGNALS:
-        signal.signal(number, _end)
+    ending.raise_on_signals()
     try:
         return _run(options)
-    except Ended as ended:
+    except ending.Ended as ended:
         print(f"bench/storage: {ended}", file=sys.stderr)
         return ended.code
     except KNOWN_ERRORS as error:
@@ -72,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
         before = os.getloadavg()[0]
         answer = json.loads(place.measure(door, options.rounds))
         load = [before, os.getloadavg()[0]]
-        _ignore_signals()       # from here on there is only tidying up to be interrupted
+        ending.ignore_signals()     # from here on there is only tidying up to be interrupted
     results = figures.Results(answer)
     judged = figures.judge(results)
     if options.json:
@@ -95,14 +84,3 @@ def _rounds(text: str) -> int:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _end(number: int, frame: object) -> NoReturn:
-    """End, once: whatever else comes while the sandbox is being taken down must not stop that."""
-    _ignore_signals()
-    raise Ended(number)
-
-
-def _ignore_signals() -> None:
-    for number in ENDING_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)

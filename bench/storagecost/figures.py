@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping
 
-from monitorcost.figures import Spread, Verdict, spread
+from monitorcost.figures import Verdict
+from sidebyside.spread import Spread, spread
 
 from storagecost.contestants import BARE, COUNTS, MONITOR, VERDICT
 

@@ -21,6 +21,7 @@ from typing import Any, Callable, Dict, List
 from monitorcost import forks
 from monitorcost.contestants import agent
 from monitorcost.meter import TRACE_LIMIT, UMASK, WORKING_DIRECTORY, run_once, words
+from sidebyside import order
 
 from storagecost import mounts
 from storagecost.contestants import (ALL, COUNTS, FURTHER, MONITOR, PARTITION, SPOOL, VERDICT,
@@ -83,8 +84,7 @@ def _measure(rounds: int, number: int) -> Dict[str, Row]:
                             for name in [*here, *(each.name for each in ALL)]}
     for each in range(rounds):
         print(f"{number} mounts: round {each + 1} of {rounds}", file=sys.stderr, flush=True)
-        turned = each % len(ALL)
-        for contestant in [*ALL[turned:], *ALL[:turned]]:
+        for contestant in order.rotated(ALL, each):
             code, cpu, wall = run_once(*contestant.command)
             if code != 0:
                 sys.exit(f"{contestant.name} ended with {code}")

@@ -16,8 +16,9 @@ import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Callable, Iterator, List
 
+from sidebyside import machine
 from twonode import boot, image, install, linux, rootfs
 from twonode.enter import Door
 from twonode.plan import DATA
@@ -52,9 +53,9 @@ def running(progress: Callable[[str], None]) -> Iterator[Door]:
     base = image.ensure(SUITE, progress)
     DATA.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bench-storage-", dir=DATA) as directory:
-        machine = Path(directory)
-        _fill(machine, base)
-        process = _start(machine, base)
+        place = Path(directory)
+        _fill(place, base)
+        process = _start(place, base)
         try:
             with Door.of_process(process) as door:
                 door.run(install.COMPILE, timeout=START_LIMIT)
@@ -82,45 +83,42 @@ def measure(door: Door, rounds: int) -> str:
     return answer.decode()
 
 
-def _fill(machine: Path, base: Path) -> None:
+def _fill(place: Path, base: Path) -> None:
     """Put the suite, the meter and the configuration onto the disk of the sandbox."""
-    disk = machine / "disk"
+    disk = place / "disk"
     (disk / "etc").mkdir(parents=True)
     (disk / "etc/imapd.conf").write_text(CONFIGURATION)
     install.unpack(install.archive(), disk)
     ours = Path(__file__).resolve().parent
     lab = Path(linux.__file__).resolve().parent
-    for package in (ours, ours.with_name("monitorcost"), lab):
+    for package in (ours, ours.with_name("monitorcost"), ours.with_name("sidebyside"), lab):
         shutil.copytree(package, disk / LIBRARY / package.name,
                         ignore=shutil.ignore_patterns("__pycache__"))
     rootfs.adopt_directories(disk, base)
     for name in ("spool", "state"):
-        (machine / name).mkdir()
+        (place / name).mkdir()
 
 
-def _start(machine: Path, base: Path) -> int:
+def _start(place: Path, base: Path) -> int:
     """Start process 1 of the sandbox and return its number. Raises BenchFailed."""
     ours, theirs = socket.socketpair()
 
     def first_process() -> None:
         linux.die_with_parent()
-        boot.bench(base, machine, "bench", ready=theirs, own_network=True,
-                   shares={SPOOL: machine / "spool", STATE: machine / "state"})
+        boot.bench(base, place, "bench", ready=theirs, own_network=True,
+                   shares={SPOOL: place / "spool", STATE: place / "state"})
 
-    process = boot.start(first_process, machine / "console")
+    process = boot.start(first_process, place / "console")
     theirs.close()
     with ours:
         if ours.recv(1) != b"!":
             os.waitpid(process, 0)
-            raise BenchFailed((machine / "console").read_text().strip())
+            raise BenchFailed((place / "console").read_text().strip())
     return process
 
 
 def describe(door: Door) -> List[str]:
     """Return what this machine is, a fact a line."""
-    said: Any = door.run(["/bin/sh", "-c", "python3 --version; findmnt --version"],
-                         timeout=START_LIMIT).stdout.splitlines()
-    cpu = [line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines()
-           if line.startswith("model name")]
-    return [f"{os.cpu_count()} × {cpu[0] if cpu else 'CPU of unknown kind'}, "
-            f"Linux {os.uname().release}", f"Debian {SUITE}: {', '.join(said)}"]
+    said = door.run(["/bin/sh", "-c", "python3 --version; findmnt --version"],
+                    timeout=START_LIMIT).stdout.splitlines()
+    return [machine.describe(), f"Debian {SUITE}: {', '.join(said)}"]

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from typing import List, Sequence
+from typing import Sequence
 
-from monitorcost.figures import Verdict, spread
+from monitorcost.figures import Verdict
+from sidebyside.spread import spread
+from sidebyside.table import render
 
 from storagecost.figures import Results
 
@@ -17,16 +19,13 @@ def table(results: Results) -> str:
     """
     head = ["what is asked about one path", *(f"{number:,} mounts" for number in results.counts),
             *(f"CPU, {number:,}" for number in results.counts), "children"]
-    rows = [head]
+    rows = []
     for name in results.names:
         wall = [f"{results.wall(name, number).median:.3g}" for number in results.counts]
         cpu = [f"{spread(values).median:.1f}" if values else "–"
                for values in (results.cpu(name, number) for number in results.counts)]
         rows.append([name, *wall, *cpu, str(results.forks.get(name, "–"))])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    rule = ["-" * width if column == 0 else "-" * (width - 1) + ":"
-            for column, width in enumerate(widths)]
-    return "\n".join(_line(row, widths) for row in [rows[0], rule, *rows[1:]])
+    return render(head, rows)
 
 
 def verdicts(judged: Sequence[Verdict]) -> str:
@@ -34,9 +33,3 @@ def verdicts(judged: Sequence[Verdict]) -> str:
     met = all(verdict.met for verdict in judged)
     parts = [verdict.text if verdict.met or met else f"{verdict.text}: NO" for verdict in judged]
     return f"targets {'met' if met else 'NOT MET'}: {'; '.join(parts)}"
-
-
-def _line(cells: List[str], widths: List[int]) -> str:
-    first, *others = (cell.ljust(width) if column == 0 else cell.rjust(width)
-                      for column, (cell, width) in enumerate(zip(cells, widths)))
-    return "| " + " | ".join([first, *others]) + " |"

@@ -187,17 +187,19 @@ class _Walk:
             self._device(text(self._machine, f"{NAMES}/{parent}/dev"), depth + 1)
         elif name.startswith("loop"):
             self._loop(number, name, depth)
-        elif not self._slaves(base, name, depth, name.startswith("dm-") or look.words in MADE):
+        elif not self._slaves(base, name, depth, virtual=transport.VIRTUAL in link,
+                              must=name.startswith("dm-") or look.words in MADE):
             self._leaves += 1
             if look.dead:
                 self._dead.append(f"{name} {look.dead}")
 
-    def _slaves(self, base: str, name: str, depth: int, must: bool) -> bool:
+    def _slaves(self, base: str, name: str, depth: int, *, virtual: bool, must: bool) -> bool:
         """Go on to the devices of which this one is made; False if it is not made of any.
 
-        must: whether it is of a kind that cannot do without.
+        virtual: whether it has no hardware of its own. must: whether it cannot do without others.
         """
-        slaves = self._machine.files.names(f"{base}/slaves")
+        # Hardware is made of nothing.
+        slaves = self._machine.files.names(f"{base}/slaves") if virtual else []
         for slave in slaves:
             number = text(self._machine, f"{base}/slaves/{slave}/dev")
             if number:

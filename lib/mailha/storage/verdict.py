@@ -119,7 +119,7 @@ class _Examination:
         if self._is_allowed(mount) and self._is_its_own(mount) and self._is_whole(mount) \
                 and self._layers_are_allowed(mount) and self._devices_are_allowed(mount) \
                 and self._is_expected(mount, device):
-            self._look_below(mountinfo.lexical(path), real, apart)
+            self._look_below(self.verdict.path, real, apart)
             self._advise(mount)
 
     def _real(self) -> str:

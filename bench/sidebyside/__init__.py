@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""sidebyside: what every bench needs that compares ours with its peers in one run.
+
+The modules, from the bottom up:
+
+========  ========================================================================================
+spread    median and quartiles
+order     who comes when in a round
+table     figures as a table
+ending    ending on a signal without leaving anything running
+layer     packages of peers that the lab's image lacks
+machine   what this machine is
+========  ========================================================================================
+"""
