@@ -189,6 +189,7 @@ def test_the_directory_that_is_left_where_nothing_is_mounted_is_refused(tree: St
         tree.mount(at, "ext4", "/dev/vdb", device="254:16")
     found = examine(tree, "/var/lib/cyrus" if at == "/var/lib" else SPOOL)
     assert not found.fit and "operating system" in found.reason and "not mounted" in found.reason
+    assert found.reason.endswith("it must be on a mount of its own")
     assert "Filesystem" in found.remedy
 
 
@@ -248,7 +249,7 @@ def test_read_only_in_either_field_is_refused(tree: StorageTree, options: str,
                                               super_options: str) -> None:
     tree.mount(SPOOL, "ext4", "/dev/sdb1", device="8:17", options=options,
                super_options=super_options)
-    assert "it is read-only" in examine(tree).reason
+    assert "it is read-only; it must be writable" in examine(tree).reason
 
 
 def test_an_option_that_only_sounds_read_only_is_not(tree: StorageTree) -> None:

@@ -34,6 +34,9 @@ PATIENCE = 5.0
 """Seconds for following symbolic links on a disk that answers slowly."""
 
 
+WRITABLE = "it must be writable"
+
+
 class Survey:
     """What several examinations of one moment share.
 
@@ -131,15 +134,20 @@ class _Examination:
             rest = "/".join(part for part in refused.rest.split("/") if part not in ("", ".", ".."))
             return f"{refused.path}/{rest}".rstrip("/")
 
-    def _refuse(self, mount: Mount, what: str, remedy: str, *, inside: bool = False) -> bool:
-        """Make the verdict a refusal. inside: of something mounted below the path."""
+    def _refuse(self, mount: Mount, what: str, remedy: str, *, inside: bool = False,
+                broken: str = "") -> bool:
+        """Make the verdict a refusal, and return False.
+
+        inside: of something mounted below the path. broken: the rule, if it is not about the kind
+        of file system.
+        """
         verdict = self.verdict
         at = f"'{verdict.path}'" if verdict.real == verdict.path else \
             f"'{verdict.path}' (in truth '{verdict.real}')"
         lies = "has below it" if inside else "is on"
         verdict.fit = False
         verdict.reason = (f"{at} {lies} {mount.fstype} '{mount.source}', mounted at "
-                          f"'{mount.mount_point}': {what}; {self._rule.words}")
+                          f"'{mount.mount_point}': {what}; {broken or self._rule.words}")
         verdict.remedy = remedy
         return False
 
@@ -160,21 +168,23 @@ class _Examination:
         return self._refuse(mount, "that is the disk of this node's operating system, so the "
                             "mail's own is not mounted",
                             "let the cluster mount it first (ocf:heartbeat:Filesystem, earlier in "
-                            "the group)")
+                            "the group)", broken="it must be on a mount of its own")
 
     def _is_whole(self, mount: Mount, inside: bool = False) -> bool:
         """See that it can be written to and is still there."""
         if mount.deleted:
             return self._refuse(mount, "the directory that is mounted there has been removed",
-                                "unmount it and mount the disk again", inside=inside)
+                                "unmount it and mount the disk again", inside=inside,
+                                broken=WRITABLE)
         if self._rule.writable and mount.read_only:
             return self._refuse(mount, "it is read-only", "find out why in the kernel's log, check "
-                                "the file system, and mount it again", inside=inside)
+                                "the file system, and mount it again", inside=inside,
+                                broken=WRITABLE)
         for option in mount.super_options.split(","):
             if option in ("emergency_ro", "shutdown"):
                 return self._refuse(mount, f"the file system has given up ({option})",
                                     "see the kernel's log, unmount it, and check it with fsck",
-                                    inside=inside)
+                                    inside=inside, broken=WRITABLE)
         return True
 
     def _layers_are_allowed(self, mount: Mount, inside: bool = False) -> bool:
@@ -214,7 +224,8 @@ class _Examination:
         known = f"which is {number}" if number else "which this node does not have"
         return self._refuse(mount, f"not what should be there: {device}"
                             + (f" ({known})" if wanted.startswith("/") else ""),
-                            "mount the right one, or correct the parameter that names it")
+                            "mount the right one, or correct the parameter that names it",
+                            broken="it must be on the device that is named for it")
 
     def _look_below(self, path: str, real: str, apart: Sequence[str]) -> None:
         """Look at what is mounted below the path, where some of the mail may lie."""
