@@ -177,6 +177,13 @@ def test_a_directory_that_cyrus_has_yet_to_make_is_tried_above_it(tmp_path: Path
     assert not missing.parent.exists()
 
 
+def test_a_database_is_tried_in_its_directory(tmp_path: Path) -> None:
+    (tmp_path / "mailboxes.db").write_text("x")
+    assert not probe_file.try_out(Machine(), str(tmp_path / "mailboxes.db"), timeout=60,
+                                  mount_point=str(tmp_path)).fault
+    assert (tmp_path / "mailboxes.db").read_text() == "x"
+
+
 def test_what_a_killed_probe_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     for name in ("7", "8"):
         (tmp_path / (probe_file.PREFIX + name)).mkdir()

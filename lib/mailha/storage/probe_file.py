@@ -57,8 +57,8 @@ class _Wrong(Exception):
 def try_out(machine: Machine, directory: str, *, timeout: float, mount_point: str = "") -> Outcome:
     """Try a directory whose mount has been found fit, and leave nothing in it.
 
-    mount_point: where its mount is. If the directory does not exist, the nearest one above it does,
-    down to that. timeout: seconds.
+    mount_point: where its mount is. If the directory does not exist or is a file, the nearest one
+    above it does, down to that. timeout: seconds.
 
     Raises patience.DiskSilent if the disk does not answer in time, and system.children.ChildFailed
     if no child can be made.
@@ -109,7 +109,7 @@ def _open_nearest(root: str, directory: str, mount_point: str) -> int:
     while True:
         try:
             return os.open(root + directory, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             if directory in (mount_point, "/"):
                 raise
             directory = directory.rpartition("/")[0] or "/"
