@@ -485,7 +485,7 @@ def test_the_probe_file_is_tried_on_each_disk_once_at_start_and_at_depth_10(
              "mboxlist_db_path: /srv/db/mailboxes.db\n")
     node.mount("/srv/db", source=node.disk("sde"))
     serving(node)
-    assert tried == ["/var/lib/cyrus", "/var/spool/cyrus/mail", "/srv/db"]
+    assert tried == ["/var/lib/cyrus", "/var/spool/cyrus/mail", "/srv/db/mailboxes.db"]
     node.monitor()
     assert len(tried) == 3
     node.monitor(level=10)
@@ -530,12 +530,16 @@ def test_the_trial_leaves_nothing_on_the_disk(real_node: CyrusNode) -> None:
     assert left == [] and not list((real_node.root / "var").rglob("*mailha*"))
 
 
-def test_a_disk_that_cannot_be_written_to_is_found_by_the_trial(real_node: CyrusNode) -> None:
-    directory = real_node.root / "var/spool/cyrus/mail"
+def test_a_disk_that_lacks_something_is_found_by_the_trial(
+        real_node: CyrusNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **more: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
     serving(real_node)
-    directory.rmdir()
-    directory.write_text("a file in its place")
-    assert real_node.monitor(level=10).code == 1 and real_node.start().code == 5
+    monkeypatch.setattr(os, "link", refuse)
+    for said, code in ((real_node.monitor(level=10), 1), (real_node.start(), 5)):
+        assert said.code == code and "link" in said.reason
+    assert real_node.monitor().code == 0
 
 
 def test_a_monitor_at_depth_0_has_no_child(

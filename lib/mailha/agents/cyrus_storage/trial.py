@@ -41,18 +41,10 @@ def run(machine: Machine, targets: Sequence[Target], verdicts: Sequence[Verdict]
         if target.rule.name != BLOCK.name or disk in tried:
             continue
         tried.add(disk)
-        outcome = probe_file.try_out(machine, _directory(target, verdict),
-                                     timeout=min(LONGEST, left() * SHARE),
-                                     mount_point=verdict.mount_point)
+        outcome = probe_file.try_out(machine, verdict.real, mount_point=verdict.mount_point,
+                                     timeout=min(LONGEST, left() * SHARE))
         if outcome.fault:
             raise failure(outcome.fault, remedy=outcome.remedy)
         if outcome.warning and outcome.warning not in warnings:
             warnings.append(outcome.warning)
     return warnings
-
-
-def _directory(target: Target, verdict: Verdict) -> str:
-    """Return where the probe file is put: in the path, beside it if that is a database."""
-    if all(name.endswith("_db_path") for name in target.names):
-        return verdict.real.rpartition("/")[0] or "/"
-    return verdict.real
