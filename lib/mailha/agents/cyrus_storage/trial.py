@@ -22,7 +22,7 @@ LONGEST = 15.0
 """Seconds that one disk may take. It takes 3 ms; one that takes longer than this serves nobody."""
 
 SHARE = 0.5
-"""Of what is left of the budget, for one disk: a dead one must not hide what the next one says."""
+"""Of what is left of the budget, for one disk: there must be time to say that it is dead."""
 
 
 def run(machine: Machine, targets: Sequence[Target], verdicts: Sequence[Verdict],
