@@ -133,6 +133,14 @@ def test_the_way_names_every_mount_that_is_passed() -> None:
     assert table.at("/b") == []
 
 
+def test_a_source_that_looks_like_the_mount_point_is_none() -> None:
+    table = mountinfo.Table(line(1, 0, "/") + b"2 1 0:9 /a /b rw - overlay /a rw\n"
+                            + b"3 2 0:9 /a /b/c rw - /a /a rw\n")
+    assert table.at("/a") == [] and table.find("/a/x").identifier == 1
+    assert [mount.mount_point for mount in table.below("/a")] == []
+    assert [mount.mount_point for mount in table.below("/b")] == ["/b/c"]
+
+
 def test_a_line_that_no_path_leads_to_need_not_be_understood() -> None:
     table = mountinfo.Table(line(1, 0, "/") + b"7 garbage\n" + line(2, 1, "/a"))
     assert table.find("/a/b").identifier == 2

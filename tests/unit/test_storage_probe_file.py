@@ -113,7 +113,8 @@ def test_a_file_without_mappings_is_refused(tmp_path: Path,
     assert "cannot map a file into memory: No such device" in try_out(tmp_path).fault
 
 
-@pytest.mark.parametrize("hidden", [".nfs0000deadbeef", ".fuse_hidden0000000100000001"])
+@pytest.mark.parametrize("hidden", [".nfs0000deadbeef", ".fuse_hidden0000000100000001",
+                                    ".new-in-ten-years"])
 def test_silly_rename_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                hidden: str) -> None:
     """What NFS, sshfs and bindfs do to a file that is open when another one takes its name."""

@@ -446,6 +446,26 @@ def test_a_good_path_is_looked_at_in_no_way_that_could_wait(
     assert asked == [SPOOL + "/data/p1"]
 
 
+def test_a_link_on_the_disk_of_the_mail_is_read_by_a_child_alone(
+        mounted: StorageTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a link leads may have to be read from a disk that is dead."""
+    read: List[str] = []
+    real = os.readlink
+
+    def readlink(path: str) -> str:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "readlink", readlink)
+    mounted.directory(SPOOL + "/real")
+    mounted.link(SPOOL + "/data", "real")
+    mounted.link("/var/mail", SPOOL + "/data")
+    assert examine(mounted, "/var/mail/p1").real == SPOOL + "/real/p1"
+    prefix = mounted.machine.root
+    assert prefix + "/var/mail" in read
+    assert not [path for path in read if path.startswith(prefix + SPOOL + "/")]
+
+
 def test_where_the_kernel_remembers_nothing_a_child_looks(
         mounted: StorageTree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(symlinks.remembered, "has_no_links", lambda path: False)
