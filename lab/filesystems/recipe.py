@@ -9,8 +9,8 @@ from twonode.layer import Recipe
 _MODULES = r"""
 for modules in /usr/lib/uml/modules/*; do
     version=${modules##*/}
-    mkdir -p /usr/lib/modules
-    ln -s "$modules" "/usr/lib/modules/$version"
+    mkdir -p /lib/modules
+    ln -s "$modules" "/lib/modules/$version"
     depmod "$version"
 done
 """
