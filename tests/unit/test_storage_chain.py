@@ -311,6 +311,18 @@ def test_a_disk_mounted_over_the_loop_files_server_does_not_hide_it(tree: Storag
     assert "may lie (a later mount hides it) on nfs4" in examine(tree).reason
 
 
+def test_the_loop_itself_knows_that_its_file_is_not_on_the_hidden_server(
+        tree: StorageTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.disk("sdb", "8:16")
+    tree.mount("/srv", "nfs4", "filer:/export", device="0:50")
+    tree.mount("/srv/local", "ext4", "/dev/sdb", device="8:16")
+    loop(tree, "/srv/local/spool.img")
+    for answer, fit in ((loops.NOT_TOLD, False), (loops.SILENT, False), ("0:50", False),
+                        ("8:16", True)):
+        answering(monkeypatch, answer)
+        assert examine(tree).fit is fit, answer
+
+
 def answering(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     """Let loop devices tell this number of their file's device."""
     monkeypatch.setattr(loops, "device_of_file", lambda *_: answer)

@@ -3,7 +3,8 @@
 
 /sys/dev/block has every block device of the machine by its number. Below it `slaves` names what a
 device of the device mapper, of md or of bcache is made of, and `loop/backing_file` the file of a
-loop device, which lies on a mount again. No device is opened and no file system is touched.
+loop device, which lies on a mount again. No device is opened but a loop device, and that in a child
+(:mod:`mailha.storage.loops`); no file system is touched.
 
 A recurring monitor loads this module.
 """
@@ -38,7 +39,6 @@ REMOVED = " (deleted)"
 
 DEEPEST = 16
 """Devices on each other; a volume in a loop file on a volume in a loop file has eight."""
-
 
 LOOP_PATIENCE = 3.0
 """Seconds for asking a loop device about its file."""
@@ -221,14 +221,9 @@ class _Walk:
         # The path is the kernel's, so there are no links in it. A mount that was put over it later
         # hides where it really lies, but does not move it.
         visible = self._table.find(file)
-        for mount in [visible, *_others(self._table, file, visible)]:
-            kind = filesystems.kind_of(mount.fstype)
-            if kind in _ELSEWHERE:
-                lies = "lies" if mount is visible else "may lie (a later mount hides it)"
-                self._fault(f"the file of its device {name}, '{file}', {lies} on {mount.fstype} "
-                            f"'{mount.source}' at '{mount.mount_point}', which is {kind.words}",
-                            NO_FILE)
-                return
+        if filesystems.kind_of(visible.fstype) in _ELSEWHERE:
+            self._bad_file(name, file, "lies", visible)
+            return
         from mailha.storage import loops
         device = loops.device_of_file(self._machine, number, (f"/dev/{name}", self._source),
                                       LOOP_PATIENCE)
@@ -236,30 +231,39 @@ class _Walk:
             self._chain.names.append(f"'{file}'")
             self._device(device, depth + 1)
             return
-        # Each subvolume of a btrfs has a number of its own, which no table has.
-        known = device in (loops.NOT_TOLD, visible.device) or visible.fstype == "btrfs"
+        hidden = _elsewhere(self._table, file)
         kind = filesystems.kind_of(visible.fstype)
-        if device == loops.SILENT or not known or kind not in self._kinds:
-            self._fault(f"the file of its device {name}, '{file}', "
-                        + ("does not answer" if device == loops.SILENT else
-                           f"is on {visible.fstype} '{visible.source}', which is {kind.words}"
-                           if known else "lies on a file system that is not in sight from here"),
-                        NO_FILE)
-            return
-        self._chain.names.append(f"'{file}' on {visible.fstype} {visible.source}")
-        if kind in (filesystems.DISK, filesystems.CLUSTER):
-            for each in self._numbers(visible):
-                self._device(each, depth + 1)
+        if hidden is not None:
+            self._bad_file(name, file, "may lie (a later mount hides it)", hidden)
+        elif device == loops.SILENT:
+            self._fault(f"the file of its device {name}, '{file}', does not answer", NO_FILE)
+        # Each subvolume of a btrfs has a number of its own, which no table has.
+        elif device not in (loops.NOT_TOLD, visible.device) and visible.fstype != "btrfs":
+            self._fault(f"the file of its device {name}, '{file}', lies on a file system that is "
+                        "not in sight from here", NO_FILE)
+        elif kind not in self._kinds:
+            self._bad_file(name, file, "lies", visible)
+        else:
+            self._chain.names.append(f"'{file}' on {visible.fstype} {visible.source}")
+            if kind in (filesystems.DISK, filesystems.CLUSTER):
+                for each in self._numbers(visible):
+                    self._device(each, depth + 1)
+
+    def _bad_file(self, name: str, file: str, lies: str, mount: Mount) -> None:
+        self._fault(f"the file of its device {name}, '{file}', {lies} on {mount.fstype} "
+                    f"'{mount.source}' at '{mount.mount_point}', which is "
+                    f"{filesystems.kind_of(mount.fstype).words}", NO_FILE)
 
 
-def _others(table: Table, path: str, visible: Mount) -> list[Mount]:
-    """Return the other mounts on which a file of that path may lie, if it was opened earlier."""
-    found = []
+def _elsewhere(table: Table, path: str) -> Mount | None:
+    """Return a server's mount on which a file of that path lies, if it was opened earlier."""
     prefix = path
     while prefix != "/":
         prefix = prefix.rpartition("/")[0] or "/"
-        found += [mount for mount in table.at(prefix) if mount.identifier != visible.identifier]
-    return found
+        for mount in table.at(prefix):
+            if filesystems.kind_of(mount.fstype) in _ELSEWHERE:
+                return mount
+    return None
 
 
 def _members(machine: Machine, number: str) -> list[str]:

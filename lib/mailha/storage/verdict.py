@@ -3,9 +3,9 @@
 
 The order of the evidence: the kernel's table of mounts says on which mount the path lies, with each
 symbolic link followed only on file systems that need no server; the type of that mount must be one
-that the rule allows; it must be a mount of its own, whole and writable; what is mounted below it
-must be as good; then its devices are followed down to the disks. The first thing that is wrong is
-the reason.
+that the rule allows; it must be a mount of its own, whole and writable; its devices are followed
+down to the disks, and must be those that are named for it, if any are; and what is mounted below
+the path must be as good. The first thing that is wrong is the reason.
 
 Nothing is touched before the mount on which it lies has been accepted, so a dead server is refused
 in the same fraction of a millisecond as a living one.
@@ -33,8 +33,8 @@ subvolume of it. A directory there is what is left where the mail's own disk is 
 PATIENCE = 5.0
 """Seconds for following symbolic links on a disk that answers slowly."""
 
-
 WRITABLE = "it must be writable"
+"""The rule, of whatever is read-only."""
 
 
 class Survey:
@@ -287,5 +287,6 @@ def _layers(mount: Mount) -> list[str]:
 
 
 def _escaped(label: str) -> str:
-    """Write a label as udev writes it into a name."""
-    return label.replace("/", "\\x2f").replace(" ", "\\x20")
+    """Write a label as udev writes it into a name (encode_devnode_name)."""
+    return "".join(each if each.isalnum() or each in "#+-.:=@_" or ord(each) > 127
+                   else f"\\x{ord(each):02x}" for each in label)
