@@ -325,6 +325,13 @@ def test_what_is_mounted_below_must_be_as_good(mounted: StorageTree, more: Any) 
     assert not found.fit and "has below it xfs" in found.reason
 
 
+def test_a_directory_of_the_systems_disk_below_the_path_is_refused(mounted: StorageTree) -> None:
+    """Bound there for more room, say: it does not go along to the other node."""
+    mounted.mount(SPOOL + "/p2", "ext4", "/dev/vda1", device="254:1", root="/room")
+    assert "has below it ext4 '/dev/vda1'" in examine(mounted).reason
+    assert "operating system" in examine(mounted).reason
+
+
 # --- NFS where it is allowed ----------------------------------------------------------------------
 
 def test_nfs_where_it_is_allowed_comes_with_cyrus_own_advice(tree: StorageTree) -> None:

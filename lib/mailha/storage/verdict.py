@@ -161,14 +161,15 @@ class _Examination:
             remedy = "take it out of the automounter and let the cluster mount the disk"
         return self._refuse(mount, f"it is {kind.words}", remedy, inside=inside)
 
-    def _is_its_own(self, mount: Mount) -> bool:
+    def _is_its_own(self, mount: Mount, inside: bool = False) -> bool:
         """See that it is not what is left where the mail's disk is not mounted."""
         if not self._rule.own_mount or mount.device not in self._survey.system:
             return True
         return self._refuse(mount, "that is the disk of this node's operating system, so the "
                             "mail's own is not mounted",
                             "let the cluster mount it first (ocf:heartbeat:Filesystem, earlier in "
-                            "the group)", broken="it must be on a mount of its own")
+                            "the group)", inside=inside,
+                            broken="it must be on a mount of its own")
 
     def _is_whole(self, mount: Mount, inside: bool = False) -> bool:
         """See that it can be written to and is still there."""
@@ -235,8 +236,8 @@ class _Examination:
             point = mount.mount_point
             if any(point == other or point.startswith(other + "/") for other in others):
                 continue
-            if not (self._is_allowed(mount, True) and self._is_whole(mount, True)
-                    and self._layers_are_allowed(mount, True)
+            if not (self._is_allowed(mount, True) and self._is_its_own(mount, True)
+                    and self._is_whole(mount, True) and self._layers_are_allowed(mount, True)
                     and self._devices_are_allowed(mount, True)):
                 return
 
