@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tty
@@ -44,18 +45,17 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 def run(argv: "list[str]", input: "str | None", timeout: float,
         environment: "dict[str, str]") -> "Dict[str, Any]":
     """Run a program to its end, or for as long as it may, and return the answer."""
-    with subprocess.Popen(argv, env={**ENVIRONMENT, **environment}, start_new_session=True,
-                          stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          encoding="utf-8", errors="replace") as child:
-        code = None
-        try:
-            stdout, stderr = child.communicate(input, timeout)
-            code = child.returncode
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, 9)
-            stdout, stderr = child.communicate(timeout=5)
-    return {"code": code, "stdout": stdout, "stderr": stderr}
+    # Not as a context manager, which would wait for one that cannot die.
+    child = subprocess.Popen(argv, env={**ENVIRONMENT, **environment}, start_new_session=True,
+                             stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             encoding="utf-8", errors="replace")
+    try:
+        stdout, stderr = child.communicate(input, timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        return {"code": None, "stdout": "", "stderr": ""}
+    return {"code": child.returncode, "stdout": stdout, "stderr": stderr}
 
 
 def serve() -> None:

@@ -181,6 +181,10 @@ def test_a_network_block_device_is_fit_and_named(guest: Guest, spot: str) -> Non
     said.accepted("nbd0")
     assert try_out(guest, spot) == ("", "")
     assert said.warnings, said
+    # No table of the kernel's shows that the server has gone away. Writing does, and does not wait.
+    sh(guest, "kill $(pidof nbd-server)")
+    fault, _ = try_out(guest, spot)
+    assert spot in fault and "Input/output error" in fault
 
 
 def test_a_dead_nfs_server_is_refused_at_once_while_stat_waits_for_it(guest: Guest) -> None:
