@@ -64,11 +64,11 @@ class Meter:
         own = wall = 0.0
         failed = []
         for argv, environment in commands:
-            code, cpu, elapsed = _run(argv, environment)
+            code, cpu, elapsed = run_once(argv, environment)
             own += cpu
             wall += elapsed
             if code != 0:
-                failed.append(f"{' '.join(argv)} ended with {code}: {_words(argv, environment)}")
+                failed.append(f"{' '.join(argv)} ended with {code}: {words(argv, environment)}")
         self._wait_for_quiet()
         after = self._elsewhere()
         return {"cpu": own, "wall": wall, "failed": failed,
@@ -116,7 +116,7 @@ class Meter:
             time.sleep(QUIET)
 
 
-def _run(argv: List[str], environment: Dict[str, str]) -> Tuple[int, float, float]:
+def run_once(argv: List[str], environment: Dict[str, str]) -> Tuple[int, float, float]:
     """Run one command as pacemaker-execd does, but without pipes; return code, CPU and wall."""
     started = time.perf_counter()
     process = os.posix_spawn(argv[0], argv, environment, setpgroup=0, file_actions=[
@@ -126,7 +126,7 @@ def _run(argv: List[str], environment: Dict[str, str]) -> Tuple[int, float, floa
     return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, elapsed
 
 
-def _words(argv: List[str], environment: Dict[str, str]) -> str:
+def words(argv: List[str], environment: Dict[str, str]) -> str:
     """Return what a command says that has just failed; it is run once more for that."""
     said = subprocess.run(argv, env=environment, timeout=TRACE_LIMIT, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 from pathlib import Path
-from typing import Callable, Mapping, NoReturn, Optional
+from typing import Callable, Mapping, NoReturn, Optional, Sequence
 
 from twonode import cgroup, linux, network, rootfs
 from twonode.plan import Plan
@@ -80,11 +80,13 @@ def node(plan: Plan, name: str, machine: Path, group: Path, sysrq: Optional[Path
 
 
 def bench(plan_image: Path, machine: Path, name: str, *, ready: socket.socket,
-          own_network: bool, shares: Mapping[str, Path] = {}) -> NoReturn:
+          own_network: bool, shares: Mapping[str, Path] = {},
+          layers: Sequence[Path] = ()) -> NoReturn:
     """Be process 1 of a machine without init: put it together, say so on `ready`, then wait.
 
     own_network: give it a network namespace with nothing but loopback; else it keeps ours.
     shares: directory on the machine, below /run -> directory of the host that appears there.
+    layers: what lies over the image, the uppermost first.
     """
     linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
                   | (linux.CLONE_NEWNET if own_network else 0))
@@ -93,7 +95,7 @@ def bench(plan_image: Path, machine: Path, name: str, *, ready: socket.socket,
     if own_network:
         network.run_ip(["link set lo up"])
     root = machine / "root"
-    rootfs.assemble(plan_image, machine / "disk", machine / "work", root)
+    rootfs.assemble(plan_image, machine / "disk", machine / "work", root, layers=layers)
     for inside, outside in shares.items():
         (root / inside.lstrip("/")).mkdir(parents=True, exist_ok=True)
         linux.bind(outside, root / inside.lstrip("/"))

@@ -14,12 +14,12 @@ import os
 import shutil
 import stat
 from pathlib import Path
-from typing import Mapping
+from typing import Mapping, Sequence
 
 from twonode import linux
 
 CHARACTER_DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8),
-                     "urandom": (1, 9), "tty": (5, 0)}
+                     "urandom": (1, 9), "tty": (5, 0), "fuse": (10, 229)}
 
 LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0",
          "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
@@ -39,11 +39,12 @@ def adopt_directories(disk: Path, image: Path) -> None:
             os.chmod(directory, stat.S_IMODE(facts.st_mode))
 
 
-def assemble(image: Path, disk: Path, work: Path, root: Path, *,
+def assemble(image: Path, disk: Path, work: Path, root: Path, *, layers: Sequence[Path] = (),
              block_devices: Mapping[str, int] = {}) -> None:
     """Mount a whole machine at `root`.
 
     image: the lower layer, never written.
+    layers: what lies between the image and the disk, the uppermost first; not written either.
     disk: the upper layer, the machine's own; it outlives the machine.
     work: scratch space of the overlay on the disk's file system; emptied here.
     block_devices: name in /dev -> device number.
@@ -53,8 +54,9 @@ def assemble(image: Path, disk: Path, work: Path, root: Path, *,
         directory.mkdir(parents=True, exist_ok=True)
     # "volatile" leaves out the syncs of the overlay: the machine's disk need not survive a crash of
     # the host, only one of the machine. It needs the emptied work directory.
+    lower = ":".join(map(str, [*layers, image]))
     linux.mount("overlay", root, "overlay", 0,
-                f"lowerdir={image},upperdir={disk},workdir={work},volatile")
+                f"lowerdir={lower},upperdir={disk},workdir={work},volatile")
     _mount_dev(root / "dev", block_devices)
     _mount_proc(root / "proc")
     linux.mount("tmpfs", root / "run", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755")

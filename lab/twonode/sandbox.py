@@ -31,16 +31,20 @@ class Sandbox:
     """A throwaway machine, as a context manager.
 
     door: the way in, for what `run` does not do.
+    scratch: a directory of the host that vanishes with the sandbox, for disks of it.
     """
 
-    def __init__(self, image: Path, *, disk: Optional[Path] = None, suite: bool = True) -> None:
+    def __init__(self, image: Path, *, layers: Sequence[Path] = (), disk: Optional[Path] = None,
+                 suite: bool = True) -> None:
         """Describe a sandbox; entering the context starts it.
 
         image: what image.ensure returned.
+        layers: what layer.ensure returned, the uppermost first.
         disk: keep what is written in this directory instead of throwing it away.
         suite: install the suite of this checkout.
         """
         self._image = image
+        self._layers = list(layers)
         self._given_disk = disk
         self._suite = suite
 
@@ -48,6 +52,8 @@ class Sandbox:
         DATA.mkdir(parents=True, exist_ok=True)
         self._machine = Path(tempfile.mkdtemp(prefix=".sandbox-", dir=DATA))
         self._disk = self._given_disk or self._machine / "disk"
+        self.scratch = self._machine / "scratch"
+        self.scratch.mkdir()
         if self._given_disk is not None:
             (self._machine / "disk").symlink_to(self._given_disk.resolve())
         try:
@@ -85,7 +91,8 @@ class Sandbox:
             install.unpack(install.archive(), self._disk)
         rootfs.adopt_directories(self._disk, self._image)
         self._holder = subprocess.Popen(
-            [sys.executable, "-m", "twonode.sandbox", str(self._image), str(self._machine)],
+            [sys.executable, "-m", "twonode.sandbox", str(self._machine), str(self._image),
+             *map(str, self._layers)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
             cwd=Path(__file__).resolve().parents[1])
         assert self._holder.stdin is not None and self._holder.stdout is not None
@@ -113,7 +120,7 @@ def compiled_suite(image: Path, use: Callable[[Sandbox], None] = lambda sandbox:
         return install.pack(Path(directory) / "usr", "usr")
 
 
-def hold(image: Path, machine: Path) -> None:
+def hold(machine: Path, image: Path, layers: Sequence[Path]) -> None:
     """Start the sandbox's process 1, report it on stdout, live until stdin ends, and clean up.
 
     stdin ends with whoever made the sandbox, and process 1 dies with us: both may be killed in any
@@ -123,7 +130,7 @@ def hold(image: Path, machine: Path) -> None:
 
     def first_process() -> None:
         linux.die_with_parent()
-        boot.bench(image, machine, HOSTNAME, ready=theirs, own_network=True)
+        boot.bench(image, machine, HOSTNAME, ready=theirs, own_network=True, layers=layers)
 
     process = boot.start(first_process, machine / "console")
     theirs.close()
@@ -136,4 +143,4 @@ def hold(image: Path, machine: Path) -> None:
 
 
 if __name__ == "__main__":
-    hold(Path(sys.argv[1]), Path(sys.argv[2]))
+    hold(Path(sys.argv[1]), Path(sys.argv[2]), [Path(layer) for layer in sys.argv[3:]])

@@ -7,8 +7,10 @@ a value for each of its parameters below.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
+import stat
 import subprocess
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Tuple
@@ -19,6 +21,7 @@ import pytest
 
 import specification
 from twonode import image
+from twonode.loop import LoopDevice
 from twonode.sandbox import Sandbox
 
 AGENTS = sorted(path.name for path in (Path(__file__).resolve().parents[2] / "agents").iterdir()
@@ -37,6 +40,9 @@ LIMIT = 120.0
 """Seconds that any tool may take on a busy machine."""
 
 VALUES: Dict[str, Dict[str, str]] = {
+    "cyrus-storage": {"policy": "split", "imapd_conf": "/etc/imapd.conf",
+                      "partitions_file": "/etc/cyrus-partitions", "profile": "cyrus",
+                      "paths": "/srv/cyrus", "device": "/dev/cyrus", "require_mount": "true"},
     "fencing-guard": {"manual_node": "alice"},
     "kopano": {"services": "server spooler dagent", "optional_services": "spooler",
                "data_dir": "/srv/kopano", "require_mount": "false", "config_dir": "/etc/kopano",
@@ -45,8 +51,15 @@ VALUES: Dict[str, Dict[str, str]] = {
 }
 """A good value for every parameter of every agent."""
 
-WITHOUT_SOFTWARE = ("fencing-guard",)
+WITHOUT_SOFTWARE = ("fencing-guard", "cyrus-storage")
 """Agents that can start on a bare machine. The others are given to ocf-tester in tests/lab."""
+
+IMAPD_CONF = """\
+configdirectory: /srv/cyrus/lib
+proc_path: /run/cyrus/proc
+mboxname_lockpath: /run/cyrus/lock
+partition-default: /srv/cyrus/spool
+"""
 
 every_agent = pytest.mark.parametrize("agent", AGENTS)
 
@@ -57,7 +70,25 @@ def machine() -> Iterator[Sandbox]:
     if os.geteuid():
         pytest.skip("the sandbox needs root")
     with Sandbox(image.ensure(os.environ.get("LAB_SUITE", "bookworm"))) as sandbox:
-        yield sandbox
+        with storage_for_cyrus(sandbox):
+            yield sandbox
+
+
+@contextlib.contextmanager
+def storage_for_cyrus(sandbox: Sandbox) -> Iterator[None]:
+    """Give the machine a disk for Cyrus, and the configuration that names it."""
+    file = sandbox.scratch / "cyrus"
+    with open(file, "wb") as empty:
+        empty.truncate(16 << 20)
+    with contextlib.closing(LoopDevice(file, sandbox.path("/dev"))) as device:
+        name = f"loop{device.number}"
+        with contextlib.suppress(FileExistsError):
+            os.mknod(sandbox.path(f"/dev/{name}"), stat.S_IFBLK | 0o600, device.device)
+        sandbox.path("/dev/cyrus").symlink_to(name)
+        sandbox.path("/etc/imapd.conf").write_text(IMAPD_CONF)
+        run(sandbox, "sh", "-ec", "mkfs.ext4 -q /dev/cyrus; mkdir /srv/cyrus; "
+            "mount /dev/cyrus /srv/cyrus").check_returncode()
+        yield
 
 
 def run(machine: Sandbox, *argv: str) -> subprocess.CompletedProcess[str]:

@@ -28,11 +28,11 @@ FENCED = ("kopano-shared-storage", "kopano-drbd")
 LEVELS = ("topology", "power-feeds", "second-path")
 """The fencing topologies, each to be loaded over a cluster of FENCED."""
 
-WHOLE = (*FENCED, "manual-changeover", "split-leaves", *LEVELS)
+EVERY = (*FENCED, "manual-changeover", "split-leaves", "cyrus-shared-storage", *LEVELS)
 
 # Without a running systemd Pacemaker cannot say what a systemd: resource is. Both tools then
 # complain about it by its name, and pcs wants to be forced.
-WITHOUT_SYSTEMD = "systemd:mariadb"
+WITHOUT_SYSTEMD = ("systemd:mariadb", "systemd:cyrus-imapd")
 
 # What the tools say of a sound configuration: that there is no cluster here, and what they did.
 SMALL_TALK = re.compile(
@@ -45,7 +45,7 @@ LOOKS_AROUND = re.compile(r"Validati(ng|on) |^  |Module drbd not found")
 
 PCS = f"""#!/bin/sh
 for word; do
-    case $word in {WITHOUT_SYSTEMD}) exec /usr/sbin/pcs "$@" --force ;; esac
+    case $word in {"|".join(WITHOUT_SYSTEMD)}) exec /usr/sbin/pcs "$@" --force ;; esac
 done
 exec /usr/sbin/pcs "$@"
 """
@@ -171,10 +171,10 @@ def ready(cib: str) -> str:
         cib, {f"master-drbd_{name}": "10000" for name in SERVICES})
 
 
-@pytest.mark.parametrize("example", WHOLE)
+@pytest.mark.parametrize("example", EVERY)
 def test_crm_and_pcs_load_every_example_and_have_nothing_against_it(
         machine: Sandbox, loaded: Examples, example: str) -> None:
-    accounted = [WITHOUT_SYSTEMD]
+    accounted = [*WITHOUT_SYSTEMD]
     if example == "manual-changeover":
         accounted.append("Blind faith: not fencing unseen nodes")     # which is its very point
     complaints = [line for line in loaded[example].complaints
@@ -183,7 +183,7 @@ def test_crm_and_pcs_load_every_example_and_have_nothing_against_it(
     assert complaints == []
 
 
-@pytest.mark.parametrize("example", WHOLE)
+@pytest.mark.parametrize("example", EVERY)
 def test_crm_verify_finds_neither_error_nor_warning(
         machine: Sandbox, loaded: Examples, example: str) -> None:
     for cib in (loaded[example].crm, loaded[example].pcs):
@@ -192,7 +192,7 @@ def test_crm_verify_finds_neither_error_nor_warning(
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("example", WHOLE)
+@pytest.mark.parametrize("example", EVERY)
 def test_the_form_for_crm_and_the_form_for_pcs_say_the_same(
         loaded: Examples, example: str) -> None:
     assert clusterplan.meaning(loaded[example].crm) == clusterplan.meaning(loaded[example].pcs)
@@ -205,6 +205,26 @@ def test_both_groups_come_up_on_one_node_guard_first_and_database_before_kopano(
     for chain in groups_in_order(example, "bob"):
         assert plan.in_order(*chain), chain
     assert plan.fenced() == set()
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["both nodes up", "bob lost"])
+def test_nothing_of_cyrus_starts_before_its_storage_has_been_found_fit(
+        machine: Sandbox, loaded: Examples, away: bool) -> None:
+    cib, node = loaded["cyrus-shared-storage"].crm, "bob"
+    plan = clusterplan.plan(machine, cib)
+    if away:
+        plan, node = clusterplan.plan(machine, plan.after, "--node-fail", "bob"), "alice"
+        assert plan.in_order("stonith 'reboot' bob", f"cyrus_guard_start_0 {node}")
+    assert plan.in_order(*(f"cyrus_{name}_start_0 {node}" for name in (
+        "guard", "lib", "spool", "storage", "ip", "imapd")))
+
+
+def test_a_node_whose_storage_is_unfit_is_left_for_the_other_one(
+        machine: Sandbox, loaded: Examples) -> None:
+    cib = clusterplan.plan(machine, loaded["cyrus-shared-storage"].crm).after
+    refused = clusterplan.plan(machine, cib, "--op-inject", "cyrus_storage_start_0@bob=5")
+    for name in ("guard", "lib", "spool", "storage", "ip", "imapd"):
+        assert refused.placed("start", f"cyrus_{name}") == "alice"
 
 
 @pytest.mark.parametrize("example", FENCED)

@@ -69,13 +69,15 @@ def test_the_tool_finds_the_library_after_the_installation(installed: Sandbox) -
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_every_parameter_that_is_named_exists_with_that_default(installed: Sandbox) -> None:
-    described = installed.run(["crm_resource", "--show-metadata", "ocf:mailha:kopano"],
+@pytest.mark.parametrize("agent", ["kopano", "cyrus-storage"])
+def test_every_parameter_that_is_named_exists_with_that_default(
+        installed: Sandbox, agent: str) -> None:
+    described = installed.run(["crm_resource", "--show-metadata", f"ocf:mailha:{agent}"],
                               timeout=LIMIT, check=True).stdout
     defaults: Dict[str, str] = {
         parameter.get("name", ""): parameter.find("content").get("default", "")  # type: ignore
         for parameter in ElementTree.fromstring(described).iter("parameter")}
-    table = README.partition("| parameter of `kopano` |")[2].partition("\n\n")[0]
+    table = README.partition(f"| parameter of `{agent}` |")[2].partition("\n\n")[0]
     named: Dict[str, str] = {}
     for names, values in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]*)\|", table, re.MULTILINE):
         words = re.findall(r"\w+", names)

@@ -20,8 +20,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 
 import agent_node  # noqa: E402
+from filesystems.guest import Guest  # noqa: E402
+from filesystems.recipe import STORAGE  # noqa: E402
 from kopano import provision  # noqa: E402
-from twonode import evidence, plan, preflight  # noqa: E402
+from twonode import evidence, layer, plan, preflight  # noqa: E402
 from twonode import image as root_image  # noqa: E402
 from twonode.lab import Lab  # noqa: E402
 
@@ -43,6 +45,23 @@ def image() -> Path:
     findings = preflight.check(SUITE)
     assert not findings, "; ".join(findings)
     return root_image.ensure(SUITE, lambda line: print(line, file=sys.stderr))
+
+
+@pytest.fixture(scope="session")
+def storage_layer(image: Path) -> Path:
+    """Return the layer with the packages for the tests of storage, built now if need be."""
+    return layer.ensure(SUITE, STORAGE, lambda line: print(line, file=sys.stderr))
+
+
+@pytest.fixture(scope="session")
+def guest_of_storage(image: Path) -> Guest:
+    """Return a guest with three disks that has not been booted yet.
+
+    The kernel of bullseye's user-mode-linux (5.10) opens no file of an overlay over its host's.
+    """
+    suite = "bookworm" if SUITE == "bullseye" else SUITE
+    packages = layer.ensure(suite, STORAGE, lambda line: print(line, file=sys.stderr))
+    return Guest(root_image.place(suite), [packages], disks=3)
 
 
 @pytest.fixture(scope="module")

@@ -148,6 +148,12 @@ class FakeFiles:
     def modified(self, path: str) -> Optional[float]:
         return self.times.get(path) if path in self.content else None
 
+    def link(self, path: str) -> str:
+        return ""
+
+    def block_device(self, path: str) -> str:
+        return ""
+
     def is_device(self, path: str) -> bool:
         return path.startswith("/dev/")
 

@@ -69,7 +69,7 @@ def test_an_image_that_is_mounted_writable_is_read_only() -> None:
 
 
 def test_one_read_only_mount_of_a_writable_disk_is_read_only() -> None:
-    [mount] = mountinfo.parse(b"1 0 8:1 / /srv ro,noatime - ext4 /dev/vdb rw,errors=continue\n")
+    [mount] = mountinfo.Table(b"1 0 8:1 / /srv ro,noatime - ext4 /dev/vdb rw,errors=continue\n")
     assert mount.read_only
 
 
@@ -115,12 +115,48 @@ def test_a_removed_mount_point_is_told_apart() -> None:
 
 
 def test_below_a_path_only_the_visible_mounts_count() -> None:
-    table = mountinfo.parse(line(1, 0, "/") + line(2, 1, "/a", "outer")
+    table = mountinfo.Table(line(1, 0, "/") + line(2, 1, "/a", "outer")
                             + line(3, 2, "/a/b", "hidden") + line(4, 2, "/a", "top")
                             + line(5, 4, "/a/c") + line(6, 5, "/a/c/d")
                             + line(7, 1, "/ab"))
-    assert [mount.identifier for mount in mountinfo.below(table, "/a")] == [5, 6]
-    assert [mount.identifier for mount in mountinfo.below(table, "/")] == [4, 5, 6, 7]
+    assert [mount.identifier for mount in table.below("/a")] == [5, 6]
+    assert [mount.identifier for mount in table.below("/")] == [4, 5, 6, 7]
+
+
+def test_the_way_names_every_mount_that_is_passed() -> None:
+    table = mountinfo.Table(line(1, 0, "/") + line(2, 1, "/a", "autofs") + line(3, 2, "/a", "nfs4")
+                            + line(4, 3, "/a/b", "ext4"))
+    assert [mount.fstype for mount in table.way("/a/b/c")] == ["ext4", "autofs", "nfs4", "ext4"]
+    assert [mount.fstype for mount in table.passed("/a/b/c")] == ["ext4", "nfs4", "ext4"]
+    assert [mount.identifier for mount in table.way("/")] == [1]
+    assert [mount.fstype for mount in table.at("/a")] == ["autofs", "nfs4"]
+    assert table.at("/b") == []
+
+
+def test_a_source_that_looks_like_the_mount_point_is_none() -> None:
+    table = mountinfo.Table(line(1, 0, "/") + b"2 1 0:9 /a /b rw - overlay /a rw\n"
+                            + b"3 2 0:9 /a /b/c rw - /a /a rw\n")
+    assert table.at("/a") == [] and table.find("/a/x").identifier == 1
+    assert [mount.mount_point for mount in table.below("/a")] == []
+    assert [mount.mount_point for mount in table.below("/b")] == ["/b/c"]
+
+
+def test_a_line_that_no_path_leads_to_need_not_be_understood() -> None:
+    table = mountinfo.Table(line(1, 0, "/") + b"7 garbage\n" + line(2, 1, "/a"))
+    assert table.find("/a/b").identifier == 2
+    with pytest.raises(mountinfo.MountTableDamaged):
+        list(table)
+
+
+def test_a_path_of_a_thousand_parts_is_found() -> None:
+    assert mountinfo.Table(line(1, 0, "/")).find("/x" * 2000).identifier == 1
+
+
+def test_another_process_has_its_own_table() -> None:
+    machine = box()
+    machine.files.put("/proc/7/mountinfo", line(1, 0, "/", "btrfs"))
+    assert mountinfo.mounts(machine, "7").find("/srv").fstype == "btrfs"
+    assert mountinfo.mounts(machine).find("/srv").fstype == "xfs"
 
 
 @pytest.mark.parametrize("path", ["", "srv", "./srv", "/srv/../etc", "/..", "/a\0b"])
@@ -149,14 +185,14 @@ def test_the_table_of_this_machine_is_understood() -> None:
     machine = Machine()
     assert mountinfo.is_mountpoint(machine, "/")
     assert mountinfo.mount_of(machine, "/proc/self").fstype == "proc"
-    for mount in mountinfo.below(mountinfo.mounts(machine), "/"):
+    for mount in mountinfo.mounts(machine).below("/"):
         assert os.path.ismount(mount.mount_point) or not os.path.exists(mount.mount_point) \
             or not os.path.isdir(mount.mount_point)
 
 
 def escaped(text: bytes) -> bytes:
     """Escape a path as the kernel does."""
-    for character in b"\\ \t\n#":
+    for character in b"\\ \t\n":
         text = text.replace(bytes((character,)), b"\\%03o" % character)
     return text
 
@@ -170,15 +206,16 @@ def test_any_path_survives_the_kernels_escapes(parts: List[bytes]) -> None:
     point = b"/" + b"/".join(parts)
     table = line(1, 0, "/")
     table += b"2 1 8:2 / " + escaped(point) + b" rw - xfs " + escaped(point) + b" rw\n"
-    mounts = mountinfo.parse(table)
-    assert os.fsencode(mounts[1].mount_point) == point
-    assert mountinfo.find(mounts, os.fsdecode(point)) is mounts[1]
+    mounts = mountinfo.Table(table)
+    [_, mount] = mounts
+    assert os.fsencode(mount.mount_point) == point
+    assert mounts.find(os.fsdecode(point)).identifier == 2
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_at_all_raise_anything_but_a_reason(table: bytes) -> None:
     try:
-        mountinfo.find(mountinfo.parse(table), "/srv")
+        mountinfo.Table(table).find("/srv")
     except mountinfo.MountTableDamaged as error:
         assert str(error)
 
@@ -208,8 +245,8 @@ def test_the_walk_agrees_with_a_simulated_kernel(actions: List[Tuple[str, str]])
             next_id += 1
         elif mounted[here][1] == path and here not in [parent for parent, _ in mounted.values()]:
             del mounted[here]
-    table = mountinfo.parse(b"".join(line(number, parent, point)
+    table = mountinfo.Table(b"".join(line(number, parent, point)
                                      for number, (parent, point) in mounted.items()))
     for path in ("/", "/a", "/a/b", "/a/b/c", "/a/b/c/x", "/d"):
         expected = visible(path) if path != "/" else 1
-        assert mountinfo.find(table, path).identifier == expected
+        assert table.find(path).identifier == expected

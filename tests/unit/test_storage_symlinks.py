@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -11,10 +13,10 @@ import pytest
 
 from fake_machine import FakeMachine
 from mailha import errors
-from mailha.storage import mountinfo, patience, symlinks
+from mailha.storage import mountinfo, patience, remembered, symlinks
 from mailha.system.machine import Machine
 
-TABLE = mountinfo.parse(b"""\
+TABLE = mountinfo.Table(b"""\
 1 0 8:1 / / rw - ext4 /dev/vda1 rw
 2 1 8:2 / /srv rw - xfs /dev/vdb1 rw
 3 1 0:9 / /net rw - nfs4 filer:/export rw
@@ -113,3 +115,45 @@ def test_a_silent_disk_is_named() -> None:
     with pytest.raises(patience.DiskSilent) as caught:
         symlinks.resolve(machine, "/var/lib/kopano", timeout=3)
     assert caught.value.reason == "'/var/lib/kopano' did not answer within 3 s"
+
+
+def test_what_the_kernel_remembers_has_no_link_in_it(tmp_path: Path) -> None:
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    here = str(tmp_path.resolve())
+    assert remembered.has_no_links(here + "/real/deep")
+    assert not remembered.has_no_links(here + "/link/deep")
+    assert not remembered.has_no_links(here + "/link")
+    assert not remembered.has_no_links(here + "/link/missing")
+
+
+def test_what_does_not_exist_hides_no_link_once_the_kernel_knows(tmp_path: Path) -> None:
+    """A database that Cyrus has yet to make must not cost every monitor a child."""
+    missing = str(tmp_path.resolve() / "missing" / "deeper")
+    assert not os.path.lexists(missing)         # which makes the kernel remember
+    if mountinfo.mount_of(Machine(), missing).fstype != "tmpfs":    # that never remembers
+        assert remembered.has_no_links(missing)
+
+
+def test_asking_the_kernel_leaves_no_file_open(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    for _ in range(20):
+        remembered.has_no_links(str(tmp_path.resolve()))
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_where_the_call_is_missing_nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "_ctypes", None)
+    monkeypatch.setattr(remembered, "_made", [])
+    assert not remembered.has_no_links("/")
+
+
+def test_what_is_left_of_a_refused_path_is_known(tmp_path: Path) -> None:
+    with pytest.raises(symlinks.NotAccepted) as caught:
+        follow("/var/x", links(var__x="/net/a/../b"))
+    assert (caught.value.path, caught.value.rest) == ("/net", "a/../b")
+    (tmp_path / "link").symlink_to("/proc/self/cwd")
+    with pytest.raises(symlinks.NotAccepted) as caught:
+        symlinks.resolve(Machine(), str(tmp_path / "link"), timeout=20, accept=lambda mount:
+                         mount.fstype != "proc")
+    assert (caught.value.path, caught.value.rest) == ("/proc", "self/cwd")

@@ -108,3 +108,24 @@ def test_directory_is_not_made_over_a_file(tmp_path: Path) -> None:
         Files(str(tmp_path)).make_directory("/x/y")
     with pytest.raises(errors.Failed, match="a file is there"):
         Files(str(tmp_path)).make_directory("/x")
+
+
+def test_link_says_where_it_points_and_nothing_else_is_one(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"")
+    os.symlink("../somewhere else", tmp_path / "link")
+    files = Files(str(tmp_path))
+    assert files.link("/link") == "../somewhere else"
+    assert [files.link(path) for path in ("/x", "/", "/none", "/x/below")] == [""] * 4
+    with pytest.raises(errors.Failed, match="cannot read the link"):
+        files.link("/" + "x" * 300)
+
+
+def test_block_device_has_a_number_and_nothing_else_has(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"")
+    assert [Files().block_device(path) for path in (
+        "/dev/null", str(tmp_path / "x"), str(tmp_path), "/none")] == [""] * 4
+    for name in os.listdir("/dev"):
+        info = os.stat(f"/dev/{name}") if os.path.exists(f"/dev/{name}") else None
+        if info is not None and stat.S_ISBLK(info.st_mode):
+            expected = f"{os.major(info.st_rdev)}:{os.minor(info.st_rdev)}"
+            assert Files().block_device(f"/dev/{name}") == expected

@@ -19,11 +19,13 @@ A recurring monitor loads this module.
 
 from __future__ import annotations
 
+import os
+
 from mailha import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from mailha.system.machine import Machine
 
@@ -102,25 +104,151 @@ def _text(field: bytes) -> str:
     return field.decode("utf-8", "surrogateescape")
 
 
-def parse(table: bytes) -> list[Mount]:
-    """Parse the text of a mountinfo file.
+class Table:
+    """The mounts of one mount namespace at one moment.
 
-    Raises MountTableDamaged.
+    text: that of a mountinfo file. The lines of the mount points on the way to a path are searched
+    for in it, and only these are read: with 20,000 mounts, to read all of them would cost as much
+    as the kernel's own work. Whoever asks about several paths of one moment keeps the table.
     """
-    return [Mount(line) for line in table.split(b"\n") if line]
+
+    __slots__ = ("_text", "_mounts", "_ways")
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        # What has been asked for once: paths of one machine have much of their way in common.
+        self._mounts: dict[str, list[Mount]] = {}
+        self._ways: dict[str, list[Mount]] = {}
+
+    def __iter__(self) -> Iterator[Mount]:
+        """Yield all mounts in the kernel's order. Raises MountTableDamaged."""
+        for line in self._text.split(b"\n"):
+            if line:
+                yield Mount(line)
+
+    def at(self, path: str) -> list[Mount]:
+        """Return all that is mounted at exactly this path, whether a path leads there or not.
+
+        Raises MountTableDamaged.
+        """
+        found = self._mounts.get(path)
+        if found is None:
+            # Behind the mount point stand its options, which begin with "rw" or "ro".
+            found = [mount for mount in self._search(path, b" r") if mount.mount_point == path]
+            self._mounts[path] = found
+        return found
+
+    def _search(self, beginning: str, end: bytes) -> list[Mount]:
+        """Return the mounts whose line has a field that begins so, and other ones perhaps."""
+        text = self._text
+        wanted = b" " + _escaped(os.fsencode(beginning)) + end
+        found = []
+        place = text.find(wanted)
+        while place >= 0:
+            start, stop = text.rfind(b"\n", 0, place) + 1, text.find(b"\n", place)
+            stop = len(text) if stop < 0 else stop
+            found.append(Mount(text[start:stop]))
+            place = text.find(wanted, stop)
+        return found
+
+    def find(self, path: str) -> Mount:
+        """Return the mount that is visible at a path, the path being taken as it is written.
+
+        Raises MountTableDamaged, and errors.Failed for a path that is not absolute or has "..".
+        """
+        return self.way(path)[-1]
+
+    def way(self, path: str) -> list[Mount]:
+        """Return the mounts that the kernel passes on its way to a path, from that of / on.
+
+        Of mounts stacked on one directory, all are passed. Raises as :meth:`find`.
+        """
+        way = self._ways.get(path)
+        if way is None:
+            way = self._way_to_root()
+            prefix = ""
+            for part in lexical(path).split("/")[1:]:
+                if not part:
+                    break
+                prefix += "/" + part
+                known = self._ways.get(prefix)
+                if known is None:
+                    known = self._ways[prefix] = self._onward(way, self.at(prefix))
+                way = known
+        return way
+
+    def passed(self, path: str) -> list[Mount]:
+        """Return those mounts on the way to a path that are visible, so that a look passes them.
+
+        Raises as :meth:`find`.
+        """
+        way = self.way(path)
+        return [mount for mount, covering in zip(way, way[1:])
+                if mount.mount_point != covering.mount_point] + way[-1:]
+
+    def _way_to_root(self) -> list[Mount]:
+        """Return the mounts at /, of which the last one is seen."""
+        way = self._ways.get("/")
+        if way is None:
+            here = self.at("/")
+            identifiers = {mount.identifier for mount in here}
+            # The root's own parent is outside of our view, or the root itself.
+            way = [mount for mount in here
+                   if mount.parent == mount.identifier or mount.parent not in identifiers][-1:]
+            if not way:
+                raise MountTableDamaged(f"{TABLE} has no mount at '/'",
+                                        remedy="do not run in a chroot that is no mount point")
+            way = self._ways["/"] = self._onward(way, here)
+        return way
+
+    @staticmethod
+    def _onward(way: list[Mount], here: list[Mount]) -> list[Mount]:
+        """Return the way with what is mounted where it ends, each mount covered by the next."""
+        while here:
+            current = way[-1].identifier
+            children = [mount for mount in here if mount.parent == current != mount.identifier]
+            if not children:
+                break
+            here = [mount for mount in here if mount not in children]
+            way = [*way, children[-1]]
+        return way
+
+    def below(self, path: str) -> list[Mount]:
+        """Return the mounts that are visible somewhere below a path, without the one at the path.
+
+        A hidden one, on which no path leads any more, is not among them. Raises as :meth:`find`.
+        """
+        start = lexical(path).rstrip("/") + "/"
+        points = {mount.mount_point for mount in self._search(start, b"")}
+        visible = []
+        for point in sorted(point for point in points
+                            if point.startswith(start) and point != start):
+            mount = self.find(point)
+            if mount.mount_point == point:
+                visible.append(mount)
+        return visible
 
 
-def mounts(machine: Machine) -> list[Mount]:
-    """Return the mounts of our mount namespace in the kernel's order.
+def _escaped(path: bytes) -> bytes:
+    """Write a path as the kernel does in the field of the mount point (show_mountinfo)."""
+    for character in (b"\\", b" ", b"\t", b"\n"):
+        if character in path:
+            path = path.replace(character, b"\\%03o" % ord(character))
+    return path
 
-    Raises MountTableDamaged.
+
+def mounts(machine: Machine, process: str = "self") -> Table:
+    """Return the mounts of our mount namespace, or of that in which another process lives.
+
+    process: its number. Raises MountTableDamaged.
     """
+    path = TABLE if process == "self" else f"/proc/{process}/mountinfo"
     try:
-        table = machine.files.read(TABLE, LARGEST)
+        return Table(machine.files.read(path, LARGEST))
     except OSError as error:
-        raise MountTableDamaged(f"cannot read {TABLE}: {error.strerror}",
-                                remedy="mount /proc") from None
-    return parse(table)
+        raise MountTableDamaged(f"cannot read {path}: {error.strerror}",
+                                remedy="mount /proc" if process == "self" else
+                                "see whether the process still lives") from None
 
 
 def lexical(path: str) -> str:
@@ -137,56 +265,14 @@ def lexical(path: str) -> str:
     return "/" + "/".join(part for part in parts if part not in ("", "."))
 
 
-def find(table: Iterable[Mount], path: str) -> Mount:
-    """Return the mount that is visible at a path, see :func:`mount_of`."""
-    path = lexical(path)
-    known = {}
-    children = {}
-    for mount in table:
-        known[mount.identifier] = mount
-        children[mount.parent, mount.mount_point] = mount
-    current = None
-    for mount in known.values():
-        # The root's own parent is outside of our view, or the root itself.
-        if mount.mount_point == "/" and (mount.parent not in known
-                                         or mount.parent == mount.identifier):
-            current = mount
-    if current is None:
-        raise MountTableDamaged(f"{TABLE} has no mount at '/'",
-                                remedy="do not run in a chroot that is no mount point")
-    prefix = ""
-    for part in [""] if path == "/" else path.split("/"):
-        prefix = "/" if not part else prefix.rstrip("/") + "/" + part
-        # What is mounted here may itself be covered by a later mount on the same directory.
-        above = children.get((current.identifier, prefix))
-        while above is not None and above is not current:
-            current = above
-            above = children.get((current.identifier, prefix))
-    return current
-
-
 def mount_of(machine: Machine, path: str) -> Mount:
-    """Return the mount on which a path lies, the path being taken as it is written.
-
-    Raises MountTableDamaged, and errors.Failed for a path that is not absolute or has "..".
-    """
-    return find(mounts(machine), path)
+    """Return the mount on which a path lies, see :meth:`Table.find`. Raises the same."""
+    return mounts(machine).find(path)
 
 
 def is_mountpoint(machine: Machine, path: str) -> bool:
     """Say whether something is visibly mounted at exactly this path.
 
-    Raises as :func:`mount_of`.
+    Raises as :meth:`Table.find`.
     """
-    return find(mounts(machine), path).mount_point == lexical(path)
-
-
-def below(table: list[Mount], path: str) -> list[Mount]:
-    """Return the mounts that are visible somewhere below a path, without the one at the path.
-
-    A hidden one, on which no path leads any more, is not among them.
-    """
-    start = lexical(path).rstrip("/") + "/"
-    return [mount for mount in table
-            if mount.mount_point.startswith(start) and mount.mount_point != start
-            and not mount.deleted and find(table, mount.mount_point) is mount]
+    return mount_of(machine, path).mount_point == lexical(path)

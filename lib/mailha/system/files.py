@@ -134,6 +134,28 @@ class Files:
         except OSError as error:
             raise failure("look at", path, error) from None
 
+    def link(self, path: str) -> str:
+        """Return where the symbolic link points, as it is written; "" if there is no link there.
+
+        Raises errors.Failed when it cannot be told.
+        """
+        try:
+            return os.readlink(self._root + path)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
+                return ""
+            raise failure("read the link", path, error) from None
+
+    def block_device(self, path: str) -> str:
+        """Return the number ("8:17") of the block device at the path, "" if there is none."""
+        try:
+            found = os.stat(self._root + path)
+        except OSError:
+            return ""
+        number = found.st_rdev
+        return f"{os.major(number)}:{os.minor(number)}" if found.st_mode & _KIND == _DEVICES[1] \
+            else ""
+
     def is_device(self, path: str) -> bool:
         """Tell whether the path leads to a device, such as /dev/null, which nobody may remove."""
         try:

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where products that bring Cyrus keep their data, and what their documents say of it.
+
+BlueMind's pages on high availability disagree by language, not by version: the English ones forbid
+NFS for /var/spool/cyrus and /var/lib/cyrus (the policy "strict"), the French ones for
+/var/spool/cyrus/meta alone ("split"). The table of services of 4.x wants two more directories on
+block devices.
+
+A recurring monitor loads this module.
+"""
+
+from __future__ import annotations
+
+from mailha.storage.rules import SPLIT, STRICT
+
+CONFIGURATION = "/etc/imapd.conf"
+PARTITIONS = "/etc/cyrus-partitions"
+"""Written by BlueMind: the partitions of each domain."""
+
+
+class StorageProfile:
+    """What a product's documents say about its storage.
+
+    documented: by policy, directories that must be on a block device even where imapd.conf names
+    nothing in them yet. further: directories of other services for which the same is demanded.
+    metadata_files: the values that metapartition_files has in the Cyrus that the product brings.
+    archive_anywhere: whether old messages may be on NFS whatever the policy.
+    """
+
+    __slots__ = ("documented", "further", "metadata_files", "archive_anywhere")
+
+    def __init__(self, documented: dict[str, tuple[str, ...]], further: tuple[str, ...],
+                 metadata_files: tuple[str, ...], *, archive_anywhere: bool) -> None:
+        self.documented = documented
+        self.further = further
+        self.metadata_files = metadata_files
+        self.archive_anywhere = archive_anywhere
+
+
+_BLUEMIND = {STRICT: ("/var/spool/cyrus", "/var/lib/cyrus"), SPLIT: ("/var/spool/cyrus/meta",)}
+
+_CYRUS_2_4 = ("header", "index", "cache", "expunge")
+_CYRUS_3 = (*_CYRUS_2_4, "annotations", "lock", "dav", "archivecache")
+
+PROFILES = {
+    "cyrus": StorageProfile({}, (), _CYRUS_3, archive_anywhere=False),
+    # BlueMind 3.x brings Cyrus 2.4, which refuses the names that came later.
+    "bluemind3": StorageProfile(_BLUEMIND, (), _CYRUS_2_4, archive_anywhere=True),
+    # The archive is "NFS or a local mount on /var/spool/bm-hsm" (Archivage).
+    "bluemind4": StorageProfile(_BLUEMIND, ("/var/spool/bm-elasticsearch", "/var/lib/postgresql"),
+                                _CYRUS_3, archive_anywhere=True),
+}
+
+USUAL = "cyrus"
