@@ -24,11 +24,10 @@ Importing this module imports pyghmi, and raises ImportError where there is none
 
 from __future__ import annotations
 
-import importlib
 import struct
 import time
 
-from mailha.bmc import ipmi_login
+from mailha.bmc import ipmi_loading, ipmi_login
 from mailha.bmc.ipmi_unfit import Unfit
 from mailha.fencing.failures import NotUnderstood
 
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from mailha.bmc.ipmi_login import Login
     from mailha.fencing.failures import FencingFailed
 
-PRIVATE: Any = importlib.import_module("pyghmi.ipmi.private.session")
+PRIVATE: Any = ipmi_loading.session_module()
 
 RMCP = b"\x06\x00\xff\x07"
 WHERE = ("", 0)

@@ -43,7 +43,7 @@ def resolve(login: Login, deadline: Deadline) -> list[Any]:
     resolv.conf says, whatever our deadline is. Raises NameUnknown.
     """
     try:
-        return socket.getaddrinfo(login.host, login.port, type=socket.SOCK_DGRAM,
+        return socket.getaddrinfo(login.host.encode(), login.port, type=socket.SOCK_DGRAM,
                                   flags=socket.AI_NUMERICHOST)
     except (OSError, ValueError):
         pass

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import time
 
-from mailha.bmc import ipmi_login
+from mailha.bmc import ipmi_loading, ipmi_login
 from mailha.bmc.ipmi_handshake import Handshake, unfit
 from mailha.bmc.ipmi_line import Line, resolve
 from mailha.bmc.ipmi_pace import Pace
@@ -61,6 +61,7 @@ class Conversation:
         self._handshake: Any = None
         try:
             self._handshake = Handshake(login, self._line)
+            ipmi_loading.load_backend()     # while the first request is under way
             self._establish()
             self._take_privilege()
         except BaseException:
