@@ -6,6 +6,7 @@ from __future__ import annotations
 import _thread
 import sys
 import threading
+import time
 from types import ModuleType
 from typing import Any
 
@@ -57,7 +58,8 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> Backends:
         sys.modules[name].__path__ = []
     monkeypatch.setitem(sys.modules, made.__name__, made)
     monkeypatch.delitem(sys.modules, ipmi_loading.SESSION, raising=False)
-    monkeypatch.delitem(sys.modules, ipmi_loading.BACKEND, raising=False)
+    for name in (ipmi_loading.BACKEND, ipmi_loading.CERTIFICATES):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return made
 
 
@@ -91,18 +93,38 @@ def test_without_cryptography_it_is_pyghmi_that_says_what_it_lacks(
         ipmi_loading.session_module()
 
 
-def test_the_backend_is_loaded_beside_and_its_failure_is_nobodys(
-        monkeypatch: pytest.MonkeyPatch, backends: Backends) -> None:
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_backend_is_loaded_beside_without_the_certificates_that_it_names(
+        monkeypatch: pytest.MonkeyPatch, backends: Backends, broken: bool) -> None:
     loaded = threading.Event()
 
     def load(name: str) -> Any:
         assert name == ipmi_loading.BACKEND
+        names: Any = sys.modules[ipmi_loading.CERTIFICATES]
+        assert isinstance(names.Certificate, type)
+        with pytest.raises(AttributeError):
+            names.__path__
         loaded.set()
-        raise ImportError("broken")
+        if broken:
+            raise ImportError("broken")
 
     monkeypatch.setattr(ipmi_loading.importlib, "import_module", load)
     ipmi_loading.load_backend()
     assert loaded.wait(60)
+    until = time.monotonic() + 60
+    while ipmi_loading.CERTIFICATES in sys.modules and time.monotonic() < until:
+        time.sleep(0.01)
+    assert ipmi_loading.CERTIFICATES not in sys.modules, "others would get it"
+
+
+@pytest.mark.parametrize("name", [ipmi_loading.CERTIFICATES, ipmi_loading.BACKEND])
+def test_certificates_that_somebody_has_loaded_stay_as_they_are(
+        monkeypatch: pytest.MonkeyPatch, backends: Backends, name: str) -> None:
+    real = ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, real)
+    monkeypatch.setattr(ipmi_loading.importlib, "import_module", lambda wanted: pytest.fail(wanted))
+    ipmi_loading._load_backend()
+    assert sys.modules[name] is real
 
 
 def test_without_a_thread_it_is_left_to_who_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,18 @@
 """Loading pyghmi's Session, and what it encrypts with, without waiting for either in vain.
 
 More than half of the time in which fence_ipmi does not wait for the controller was loading: when
-Session is loaded it asks the library cryptography for its OpenSSL backend, and that loads X.509 and
-much else. A session needs no more of it than AES, and that only when its login is through. So the
-backend is loaded while the controller answers.
+Session is loaded it asks the library cryptography for its OpenSSL backend, and before version 41
+that loads all of X.509, for the annotations of methods that no session calls. A session needs no
+more of it than AES, and that only when its login is through. So the backend is loaded while the
+controller answers, and X.509 is left out (fencing took 0.57 of fence_ipmilan's time with it, and
+0.43 without).
 """
 
 from __future__ import annotations
 
 import _thread
 import importlib
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +21,16 @@ if TYPE_CHECKING:
 
 SESSION = "pyghmi.ipmi.private.session"
 BACKEND = "cryptography.hazmat.backends.openssl.backend"
+CERTIFICATES = "cryptography.x509"
+
+
+class _Names(type(sys)):                # type: ignore[misc]  # a module, without loading types
+    """A module that has a class for every name, as annotations want it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
 
 
 def session_module() -> Any:
@@ -47,7 +60,12 @@ def load_backend() -> None:
 
 
 def _load_backend() -> None:
+    if CERTIFICATES in sys.modules or BACKEND in sys.modules:
+        return
+    sys.modules[CERTIFICATES] = _Names(CERTIFICATES)
     try:
         importlib.import_module(BACKEND)
     except Exception:
-        pass            # then it is loaded when it is needed, and what is wrong with it is said
+        pass            # then it is loaded, with all that belongs to it, when it is needed
+    finally:
+        del sys.modules[CERTIFICATES]
