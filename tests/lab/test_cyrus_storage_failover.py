@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import subprocess
 from pathlib import Path
 from typing import Callable, Dict, Generator, List
@@ -76,11 +77,14 @@ def lab(make_lab: Callable[..., Lab]) -> Lab:
 
 @pytest.fixture
 def false_disk(lab: Lab) -> "Generator[subprocess.Popen[bytes], None, None]":
-    """Mount a look-alike of NFS on bob where the mail's own disk belongs, as an fstab would."""
+    """Mount a look-alike of NFS on bob where the mail's own disk belongs, and under its name.
+
+    Filesystem up to 4.12 looks at the mount point alone, a later one (Debian 13) also at the name.
+    """
     sh(lab, "bob", f"mkdir -p {FALSE}; : >{FALSE}.record")
     with lab.door("bob") as door, door.popen(
-            ["/usr/bin/python3", "-I", "/usr/local/sbin/lookalike.py", "nfs", "nas:/spool", SPOOL,
-             FALSE, f"{FALSE}.record"], stdout=subprocess.PIPE) as server:
+            ["/usr/bin/python3", "-I", "/usr/local/sbin/lookalike.py", "nfs", "/dev/san-cyrus",
+             SPOOL, FALSE, f"{FALSE}.record"], stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout is not None and server.stdout.readline() == b"ready\n"
             yield server
@@ -110,6 +114,13 @@ def runs_on(lab: Lab, node: str) -> bool:
     return all(places(lab).get(name) == [node] for name in ("disk", "storage", "imap"))
 
 
+def idle(lab: Lab) -> bool:
+    """Say whether the scheduler, asked now, wants nothing done."""
+    plan = re.search(r"^Executing cluster transition:(.*)^Revised", sh(
+        lab, "bob", "crm_simulate --live-check --simulate"), re.DOTALL | re.MULTILINE | re.I)
+    return plan is not None and "*" not in plan.group(1)
+
+
 def refusals(lab: Lab) -> List[str]:
     """Return the reasons that crm_mon shows for refused starts of the storage on bob."""
     return [str(failure.get("exitreason")) for failure in state(lab).iter("failure")
@@ -123,10 +134,10 @@ def test_a_false_disk_refuses_the_group_which_stays_or_returns_and_touches_nothi
     lab.poweroff("alice")
     wait_for("bob's refusal", lambda: refusals(lab))
     # Pacemaker keeps 128 characters of a reason.
-    for part in (SPOOL, "fuse.nfs", "nas:/spool"):
+    for part in (SPOOL, "fuse.nfs", "/dev/san-cyrus"):
         assert part in refusals(lab)[0], refusals(lab)
-    sh(lab, "bob", "crm_resource --wait --timeout 60")
-    assert places(lab)["storage"] == places(lab)["imap"] == []
+    wait_for("the end of the attempt",
+             lambda: places(lab)["storage"] == places(lab)["imap"] == [] and idle(lab))
 
     # It returns by itself, to the mail that it had.
     lab.poweron("alice")
@@ -142,7 +153,7 @@ def test_a_false_disk_refuses_the_group_which_stays_or_returns_and_touches_nothi
 
     # It stays, as bob is banned until somebody has looked, whatever is mounted there by now.
     sh(lab, "bob", "crm_resource --resource cyrus --move --node bob")
-    sh(lab, "bob", "crm_resource --wait --timeout 60")
+    wait_for("the scheduler to want nothing done", functools.partial(idle, lab))
     assert runs_on(lab, "alice")
     sh(lab, "bob", "crm_resource --resource cyrus --clear")
 
@@ -159,7 +170,8 @@ def test_a_disk_that_becomes_false_under_the_running_mail_is_a_failure(lab: Lab)
     """And nothing but the marker says what runs where: alice, with the disk mounted by hand, is no
     second place."""
     sh(lab, "alice", f"mount -t tmpfs none {SPOOL}")
-    assert "not running" in sh(lab, "alice", "crm_resource --resource storage --force-check || :")
+    said = sh(lab, "alice", "crm_resource --resource storage --force-check || :")
+    assert "not running" in said.lower(), said
     sh(lab, "alice", f"umount {SPOOL}")
     sh(lab, "bob", f"mount -t tmpfs none {SPOOL}")
     wait_for("the failure", lambda: any(
