@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from sidebyside import ending, machine
-from sidebyside.layer import LayerFailed
 from twonode import aptsources, boot, image, preflight
 from twonode.enter import CommandFailed
+from twonode.layer import LayerFailed
 
 from fencecost import contestants, promises, report, rounds, stage
 

@@ -14,8 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Sequence
 
-from sidebyside import layer
-from twonode import image
+from twonode import image, layer
 from twonode.sandbox import Sandbox
 
 from fencecost import controller, networks

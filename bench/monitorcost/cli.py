@@ -12,9 +12,9 @@ from typing import Optional, Sequence
 
 from kopano.provision import ProvisionFailed
 from sidebyside import ending
-from sidebyside.layer import LayerFailed
 from twonode import aptsources, boot, image, launcher, preflight
 from twonode.lab import LabError
+from twonode.layer import LayerFailed
 
 from monitorcost import cluster, contestants, figures, node, report, rounds
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
 from kopano import provision
-from sidebyside import layer, machine
-from twonode import image, plan
+from sidebyside import machine
+from twonode import image, layer, plan
 from twonode.enter import CommandFailed
 from twonode.lab import Lab
 

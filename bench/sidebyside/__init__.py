@@ -8,7 +8,6 @@ spread    median and quartiles
 order     who comes when in a round
 table     figures as a table
 ending    ending on a signal without leaving anything running
-layer     packages of peers that the lab's image lacks
 machine   what this machine is
 ========  ========================================================================================
 """

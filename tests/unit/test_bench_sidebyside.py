@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "lab")]
 
-from sidebyside import layer, machine, order, spread, table  # noqa: E402
+from sidebyside import machine, order, spread, table  # noqa: E402
+from twonode import layer  # noqa: E402
 
 
 def test_spread_is_median_and_quartiles() -> None:
