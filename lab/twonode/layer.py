@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Packages that only some tests or benches need: installed once over the root image, and kept beside it.
+"""Packages that only some tests or benches need: installed once over the image, kept beside it.
 
 The image stays as it is, small and the same for every node. What the packages add to it lies in a
 directory of its own, a layer, which a sandbox puts over the image.
