@@ -37,11 +37,19 @@ print(json.dumps({"restored": restored, "early": early, "name": AGENT.name,
 """
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the library in which what a monitor loads is compiled."""
+    made = tmp_path_factory.mktemp("compiled") / "lib"
+    shutil.copytree(SOURCE, made / "mailha", ignore=shutil.ignore_patterns("__pycache__"))
+    run(made)
+    return made
+
+
 @pytest.fixture
-def library(tmp_path: Path) -> Path:
+def library(compiled: Path, tmp_path: Path) -> Path:
     """A copy of the library that a test may change."""
-    shutil.copytree(SOURCE, tmp_path / "lib" / "mailha",
-                    ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(compiled, tmp_path / "lib")
     return tmp_path / "lib"
 
 
