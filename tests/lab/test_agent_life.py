@@ -162,6 +162,7 @@ def test_of_two_calls_at_once_the_second_waits_and_a_start_gives_way_to_a_stop(n
     assert first.answer().code == 0 and second.answer().code == 0
     assert node.log("server").count("Starting kopano-server") == 1
     node.stopped(services="server")
+    node.vices("server: slow_upgrade=8")    # longer than a busy machine takes to order a stop
     first = node.begin("start", services="server")
     wait_for("the upgrade", lambda: node.log("server").count("Start: Database upgrade") == 2)
     stop = node.stop(services="server")

@@ -245,6 +245,7 @@ def test_a_failed_login_comes_through(
 def test_a_child_that_dies_is_a_lost_session(monkeypatch: pytest.MonkeyPatch) -> None:
     session = slow(monkeypatch, answer={"code": 0, "data": b""})
     os.kill(session._child, signal.SIGKILL)
+    os.waitid(os.P_PID, session._child, os.WEXITED | os.WNOWAIT)    # its end of the line is closed
     with pytest.raises(failures.SessionLost):
         session.ask(0, 1)
     session.close()

@@ -369,7 +369,7 @@ def test_validate_all_does_not_wait_for_a_name_service_that_is_silent(
 
 def test_validate_all_warns_without_a_node_and_is_silent_with_port_as_ip() -> None:
     assert "option node is not set" in call(Node(), {**GOOD, "action": "validate-all"}).stderr
-    said = call(Node(), {"username": "x", "plug": "192.0.2.7", "port_as_ip": "1",
+    said = call(Node(), {"username": "x", "password": "y", "plug": "192.0.2.7", "port_as_ip": "1",
                          "action": "validate-all"})
     assert (said.code, said.stderr) == (0, "")
 

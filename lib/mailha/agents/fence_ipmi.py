@@ -121,6 +121,8 @@ def check(settings: Settings) -> Iterator[Union[str, FencingFailed]]:
     if len(password.encode("utf-8", "surrogateescape")) > LONGEST_PASSWORD:
         yield WrongInput(f"option password: it has more than the {LONGEST_PASSWORD} bytes that "
                          "IPMI 2.0 allows")
+    if not (password or settings["password_script"] or settings["password_file"]):
+        yield "there is no password: set password_script, password_file or password"
     if settings["privlvl"] in ("callback", "user"):
         yield (f"option privlvl: {settings['privlvl']} is not enough to switch the power; operator "
                "is")

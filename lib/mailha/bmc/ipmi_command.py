@@ -80,7 +80,10 @@ class Conversation:
         if not self._child:
             raise failures.SessionLost(f"{self._login.name} had lost this session before")
         try:
-            self._socket.send(bytes((netfn, command, *data)))
+            try:
+                self._socket.send(bytes((netfn, command, *data)))
+            except OSError:
+                pass        # the child has ended; what it said before, or that it did, comes now
             answer = self._receive(LONGEST_ANSWER, "answer a request")
         except BaseException:
             self._end()

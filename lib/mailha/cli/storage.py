@@ -56,8 +56,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
                              "place of the defaults")
     parser.add_argument("--json", action="store_true", help="print a JSON document, for programs")
     parser.add_argument("--policy", choices=(STRICT, SPLIT),
-                        help=f"what may be on NFS: nothing ({STRICT}, the default) or the messages "
-                             f"({SPLIT})")
+                        help=f"what may be on NFS: nothing ({STRICT}, the default), or messages, "
+                             f"archive and configdirectory ({SPLIT})")
     parser.add_argument("--profile", choices=tuple(profiles.PROFILES),
                         help=f"the product that Cyrus is part of (default: {profiles.USUAL})")
     parser.add_argument("--imapd-conf", metavar="FILE",

@@ -26,7 +26,7 @@ def text(agent: FenceAgent) -> str:
                                                                         option.choices))
     lines += ["", f"Actions: {', '.join(standard.ACTIONS)}", "",
               "Exit status: 0 done, and for status: the power is on; 2 for status: it is off; 1",
-              f"failed, and one line on stderr says why. See also {agent.name}(8).", ""]
+              "failed, and one line on stderr says why.", ""]
     return "\n".join(lines)
 
 
