@@ -49,7 +49,8 @@ def test_ssh_reads_no_configuration_and_forwards_nothing() -> None:
 
 
 def test_the_time_for_the_connection_is_whole_seconds_and_never_for_ever() -> None:
-    assert "-oConnectTimeout=10" in command()
+    # Less than our own patience, so that it is ssh that says why.
+    assert "-oConnectTimeout=8" in command()
     assert "-oConnectTimeout=1" in ssh_command.command(settings(), connect_timeout=0,
                                                        with_password=True)
 

@@ -148,6 +148,9 @@ class Handshake(PRIVATE.Session):       # type: ignore[misc]  # pyghmi has no ty
             self.seqlun = (self.seqlun + 1) & 0x3f
             self.lastpayload = None
             self._get_channel_auth_cap()
+        elif self.lastpayload is None:
+            # pyghmi forgets what it sent when an answer comes, and only then finds it too short.
+            raise NotUnderstood(f"{self.wanted.name} answers without a completion code")
         else:
             self._repeating = True
             self.send_payload()

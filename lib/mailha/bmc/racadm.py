@@ -34,8 +34,8 @@ _MODULE = re.compile(r"(?:server power status *: *)?(on|off|powering on|powering
                      re.IGNORECASE)
 """The line of an iDRAC; that of a chassis controller is the bare word."""
 
-_ALREADY = re.compile(r"\balready\b[^\n]*\b(?:on|off)\b|present state|current (?:power )?state",
-                      re.IGNORECASE)
+_ALREADY = re.compile(r"\balready\b[^\n]{0,200}\b(?:on|off)\b|present state|"
+                      r"current (?:power )?state", re.IGNORECASE)
 _PRIVILEGE = re.compile(r"privilege|permission|not (?:authori[sz]ed|permitted|allowed)|"
                         r"access (?:is )?denied", re.IGNORECASE)
 _DONE = re.compile(r"\bsuccess|\binitiated\b", re.IGNORECASE)

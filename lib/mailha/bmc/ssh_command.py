@@ -69,7 +69,8 @@ def command(settings: Settings, *, connect_timeout: float, with_password: bool) 
     """
     key = settings["identity_file"]
     options = [
-        f"ConnectTimeout={max(1, math.ceil(connect_timeout))}",
+        # Before we give up ourselves: then ssh says that nobody took the connection.
+        f"ConnectTimeout={max(1, math.floor(connect_timeout - 0.5))}",
         "ConnectionAttempts=1",
         f"StrictHostKeyChecking={settings['host_key_checking']}",
         f"UserKnownHostsFile={_as_file(settings['known_hosts_file'])}",

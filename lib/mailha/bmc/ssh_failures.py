@@ -31,8 +31,9 @@ else:
     from collections import namedtuple
     Place = namedtuple("Place", "where address port user known_hosts key")
 
-SESSIONS = re.compile(r"RAC0?218\b|\b(?:maximum|max\.?|too many|no (?:more|free)|limit)\b[^\n]*"
-                      r"\b(?:sessions?|connections?|logins?|users)\b|\bsessions?\b[^\n]*"
+SESSIONS = re.compile(r"RAC0?218\b|\b(?:maximum|max\.?|too many|no (?:more|free)|limit)\b"
+                      r"[^\n]{0,200}\b(?:sessions?|connections?|logins?|users)\b|"
+                      r"\bsessions?\b[^\n]{0,200}"
                       r"\b(?:limit|exceeded|exhausted|in use|not available)\b", re.IGNORECASE)
 """How controllers say that no session is left. RAC0218 is what an iDRAC's other interfaces say."""
 

@@ -120,6 +120,7 @@ class Call:
             # What is certain stays so, whatever went wrong when it was over.
             if self._code is not None:
                 code, failure = self._code, None
+            self._hear_no_signals()
             self._answer(code, failure)
         except BaseException:
             _give_least(self._log)
@@ -347,11 +348,18 @@ class Call:
             what = f"{self._action} at {self._settings.address()} timed out: something hangs"
         self._say(FAILED, TimeUp(f"{what} after {spent:.1f} s"))
 
+    def _hear_no_signals(self) -> None:
+        """Let nobody interrupt the answer; the watchdog ends it if it hangs."""
+        if self._guard:
+            import _signal  # type: ignore[import]  # typeshed lacks it; `signal` costs 5 ms
+            for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP):
+                _signal.signal(number, _signal.SIG_IGN)
+
     def _hear_signals(self) -> None:
         """Let the signals by which we are told to end do so by way of the session's end."""
         if not self._guard:
             return
-        import _signal  # type: ignore[import]  # typeshed lacks it; `signal` costs 5 ms
+        import _signal
 
         def interrupt(number: int, frame: FrameType | None) -> None:
             _signal.signal(number, _signal.SIG_IGN)
