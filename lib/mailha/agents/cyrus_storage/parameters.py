@@ -14,7 +14,7 @@ from mailha.validation.text import Boolean, Choice, Path
 
 PARAMETERS = (
     Parameter("policy", Choice(STRICT, SPLIT), default=STRICT, reloadable=True,
-              short="what may be on NFS: nothing, or messages, archive and configdirectory",
+              short="what may be on NFS: nothing, or all but the metadata",
               long="""\
 strict: all that lasts must be on block devices, as BlueMind's English documents demand of
 /var/spool/cyrus and /var/lib/cyrus. split: only Cyrus's metadata (metapartition-*) must be, as the
