@@ -6,12 +6,11 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-from sidebyside import ending, machine
-from twonode import aptsources, boot, image, preflight
+from sidebyside import command, machine
+from twonode import aptsources, boot, image
 from twonode.enter import CommandFailed
 from twonode.layer import LayerFailed
 
@@ -29,7 +28,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="fence", description="Measure how long it takes to fence a node for certain, beside "
         "the agent that is used today.")
-    top.add_argument("--rounds", type=_rounds, default=USUAL_ROUNDS, metavar="N",
+    top.add_argument("--rounds", type=command.at_least(FEWEST_ROUNDS), default=USUAL_ROUNDS,
+                     metavar="N",
                      help=f"how often each is measured (default {USUAL_ROUNDS})")
     top.add_argument("--json", type=Path, metavar="FILE", help="write all raw figures there")
     return top
@@ -37,26 +37,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Measure, print, and return the exit code: 0 targets met, 1 not met, 2 not measured."""
-    options = parser().parse_args(argv)
-    findings = preflight.check()
-    if findings:
-        print("this machine cannot run a sandbox:\n  " + "\n  ".join(findings), file=sys.stderr)
-        return 2
-    ending.raise_on_signals()
-    try:
-        return _run(options)
-    except ending.Ended as ended:
-        print(f"bench/fence: {ended}", file=sys.stderr)
-        return ended.code
-    except KNOWN_ERRORS as error:
-        print(f"bench/fence: {error}", file=sys.stderr)
-        return 2
+    return command.perform(parser(), argv, "a sandbox", KNOWN_ERRORS, _run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    with stage.running(_say) as (place, facts):
+    with stage.running(command.say) as (place, facts):
         before = os.getloadavg()[0]
-        results = rounds.run(place, contestants.ALL, options.rounds, _say)
+        results = rounds.run(place, contestants.ALL, options.rounds, command.say)
         load = [before, os.getloadavg()[0]]
     measured, described = list(results.values()), [machine.describe(), *facts]
     verdicts = promises.judge(results)
@@ -66,14 +53,3 @@ def _run(options: argparse.Namespace) -> int:
         *described, f"{options.rounds} rounds, load {load[0]:.1f} before and {load[1]:.1f} after",
         "", report.table(measured), "", *report.verdict_lines(verdicts)]))
     return 0 if all(verdict.met for verdict in verdicts) else 1
-
-
-def _rounds(text: str) -> int:
-    number = int(text)
-    if number < FEWEST_ROUNDS:
-        raise argparse.ArgumentTypeError(f"{number} is too few, at least {FEWEST_ROUNDS}")
-    return number
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

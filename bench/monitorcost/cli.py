@@ -6,13 +6,12 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
 from kopano.provision import ProvisionFailed
-from sidebyside import ending
-from twonode import aptsources, boot, image, launcher, preflight
+from sidebyside import command, ending
+from twonode import aptsources, boot, image, launcher
 from twonode.lab import LabError
 from twonode.layer import LayerFailed
 
@@ -31,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="monitor", description="Measure what one monitor of the whole Kopano group costs, "
         "beside the ways that it replaces.")
-    top.add_argument("--rounds", type=_rounds, default=USUAL_ROUNDS, metavar="N",
+    top.add_argument("--rounds", type=command.at_least(FEWEST_ROUNDS), default=USUAL_ROUNDS,
+                     metavar="N",
                      help=f"how often each is measured (default {USUAL_ROUNDS})")
     top.add_argument("--json", type=Path, metavar="FILE", help="write all raw figures there")
     return top
@@ -39,29 +39,16 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Measure, print, and return the exit code: 0 target met, 1 not met, 2 not measured."""
-    options = parser().parse_args(argv)
-    findings = preflight.check()
-    if findings:
-        print("this machine cannot run a lab:\n  " + "\n  ".join(findings), file=sys.stderr)
-        return 2
-    ending.raise_on_signals()
-    try:
-        return _run(options)
-    except ending.Ended as ended:
-        print(f"bench/monitor: {ended}", file=sys.stderr)
-        return ended.code
-    except KNOWN_ERRORS as error:
-        print(f"bench/monitor: {error}", file=sys.stderr)
-        return 2
+    return command.perform(parser(), argv, "a lab", KNOWN_ERRORS, _run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    with node.running(_say) as lab:
+    with node.running(command.say) as lab:
         cluster.configure(lab)
         machine = node.describe(lab)
         before = os.getloadavg()[0]
         with node.meter(lab) as meter:
-            results = rounds.run(lab, meter, contestants.ALL, options.rounds, _say)
+            results = rounds.run(lab, meter, contestants.ALL, options.rounds, command.say)
         load = [before, os.getloadavg()[0]]
         ending.ignore_signals()     # from here on there is only tidying up to be interrupted
     bare = results[contestants.BARE.name]
@@ -73,14 +60,3 @@ def _run(options: argparse.Namespace) -> int:
         *machine, f"{options.rounds} rounds, load {load[0]:.1f} before and {load[1]:.1f} after", "",
         report.table(list(results.values()), bare), "", *report.verdicts(judged, compared)]))
     return 0 if all(verdict.met for verdict in judged) else 1
-
-
-def _rounds(text: str) -> int:
-    number = int(text)
-    if number < FEWEST_ROUNDS:
-        raise argparse.ArgumentTypeError(f"{number} is too few, at least {FEWEST_ROUNDS}")
-    return number
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

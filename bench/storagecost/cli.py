@@ -7,12 +7,11 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-from sidebyside import ending
-from twonode import aptsources, boot, image, preflight
+from sidebyside import command, ending
+from twonode import aptsources, boot, image
 from twonode.enter import CommandFailed
 
 from storagecost import figures, place, report
@@ -29,7 +28,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="storage", description="Measure what it costs to know what a path stands on, on "
         "machines with few and with many mounts.")
-    top.add_argument("--rounds", type=_rounds, default=USUAL_ROUNDS, metavar="N",
+    top.add_argument("--rounds", type=command.at_least(FEWEST_ROUNDS), default=USUAL_ROUNDS,
+                     metavar="N",
                      help=f"how often each is measured (default {USUAL_ROUNDS}; a third of that "
                      "with 20,000 mounts)")
     top.add_argument("--json", type=Path, metavar="FILE", help="write all raw figures there")
@@ -38,25 +38,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Measure, print, and return the exit code: 0 targets met, 1 not met, 2 not measured."""
-    options = parser().parse_args(argv)
-    findings = preflight.check()
-    if findings:
-        print("this machine cannot run a sandbox of the lab:\n  " + "\n  ".join(findings),
-              file=sys.stderr)
-        return 2
-    ending.raise_on_signals()
-    try:
-        return _run(options)
-    except ending.Ended as ended:
-        print(f"bench/storage: {ended}", file=sys.stderr)
-        return ended.code
-    except KNOWN_ERRORS as error:
-        print(f"bench/storage: {error}", file=sys.stderr)
-        return 2
+    return command.perform(parser(), argv, "a sandbox of the lab", KNOWN_ERRORS, _run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    with place.running(_say) as door:
+    with place.running(command.say) as door:
         machine = place.describe(door)
         before = os.getloadavg()[0]
         answer = json.loads(place.measure(door, options.rounds))
@@ -73,14 +59,3 @@ def _run(options: argparse.Namespace) -> int:
         *machine, f"{options.rounds} rounds, load {load[0]:.1f} before and {load[1]:.1f} after; "
         "medians, milliseconds", "", report.table(results), "", report.verdicts(judged)]))
     return 0 if all(verdict.met for verdict in judged) else 1
-
-
-def _rounds(text: str) -> int:
-    number = int(text)
-    if number < FEWEST_ROUNDS:
-        raise argparse.ArgumentTypeError(f"{number} is too few, at least {FEWEST_ROUNDS}")
-    return number
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -6,12 +6,11 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-from sidebyside import ending, machine
-from twonode import aptsources, boot, image, launcher, preflight
+from sidebyside import command, ending, machine
+from twonode import aptsources, boot, image, launcher
 from twonode.lab import LabError
 
 from takeovercost import figures, promises, report, rounds, stage
@@ -28,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="takeover", description="Measure how long the survivor waits for the disk of a dead "
         "node, with ours and today's fence agent.")
-    top.add_argument("--runs", type=_runs, default=USUAL_RUNS, metavar="N",
+    top.add_argument("--runs", type=command.at_least(1), default=USUAL_RUNS, metavar="N",
                      help=f"takeovers with each agent (default {USUAL_RUNS})")
     top.add_argument("--json", type=Path, metavar="FILE", help="write all raw figures there")
     return top
@@ -36,27 +35,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Measure, print, and return the exit code: 0 targets met, 1 not met, 2 not measured."""
-    options = parser().parse_args(argv)
-    findings = preflight.check()
-    if findings:
-        print("this machine cannot run a lab:\n  " + "\n  ".join(findings), file=sys.stderr)
-        return 2
-    ending.raise_on_signals()
-    try:
-        return _run(options)
-    except ending.Ended as ended:
-        print(f"bench/takeover: {ended}", file=sys.stderr)
-        return ended.code
-    except KNOWN_ERRORS as error:
-        print(f"bench/takeover: {error}", file=sys.stderr)
-        return 2
+    return command.perform(parser(), argv, "a lab", KNOWN_ERRORS, _run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    with stage.running(_say) as cluster:
+    with stage.running(command.say) as cluster:
         facts = cluster.facts()
         before = os.getloadavg()[0]
-        results = rounds.run(cluster, options.runs, _say)
+        results = rounds.run(cluster, options.runs, command.say)
         load = [before, os.getloadavg()[0]]
         ending.ignore_signals()     # from here on there is only tidying up to be interrupted
     measured, described = list(results.values()), [machine.describe(), *facts]
@@ -67,14 +53,3 @@ def _run(options: argparse.Namespace) -> int:
         *described, f"{options.runs} runs each, load {load[0]:.1f} before and {load[1]:.1f} after",
         "", report.table(measured), "", *report.verdict_lines(verdicts)]))
     return 0 if all(verdict.met for verdict in verdicts) else 1
-
-
-def _runs(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is too few, at least 1")
-    return number
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
