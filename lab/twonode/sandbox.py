@@ -2,29 +2,31 @@
 """A sandbox: a throwaway machine with the suite installed, for programs that need no cluster.
 
 It has the tools of the image (crm, pcs, crm_resource, ocf-tester, man), no systemd, and no network
-but loopback. It starts in a fraction of a second and vanishes with whoever made it.
+but loopback; twonode.pair puts a cable between two of them. It starts in a fraction of a second and
+vanishes with whoever made it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Callable, Mapping, Optional, Sequence, Type, Union
+from typing import Callable, List, Mapping, Optional, Sequence, Type, Union
 
 from twonode import boot, install, linux, rootfs
 from twonode.enter import Door
+from twonode.loop import LoopDevice
 from twonode.plan import DATA
 
-HOSTNAME = "sandbox"
-
-HOSTS = "127.0.0.1 localhost sandbox\n"
+NAME = "sandbox"
 
 
 class Sandbox:
@@ -35,18 +37,21 @@ class Sandbox:
     """
 
     def __init__(self, image: Path, *, layers: Sequence[Path] = (), disk: Optional[Path] = None,
-                 suite: bool = True) -> None:
+                 suite: bool = True, name: str = NAME) -> None:
         """Describe a sandbox; entering the context starts it.
 
         image: what image.ensure returned.
         layers: what layer.ensure returned, the uppermost first.
         disk: keep what is written in this directory instead of throwing it away.
         suite: install the suite of this checkout.
+        name: its host name.
         """
         self._image = image
         self._layers = list(layers)
         self._given_disk = disk
         self._suite = suite
+        self.name = name
+        self._devices: List[LoopDevice] = []
 
     def __enter__(self) -> Sandbox:
         DATA.mkdir(parents=True, exist_ok=True)
@@ -69,6 +74,13 @@ class Sandbox:
         assert self._holder.stdin is not None
         self._holder.stdin.close()      # which is what it waits for
         self._holder.wait(timeout=30)
+        for device in self._devices:
+            device.close()
+
+    @property
+    def process(self) -> int:
+        """Its process 1, as the host counts; it lives as long as the sandbox."""
+        return self._process
 
     def run(self, argv: Sequence[str], *, timeout: float, input: Union[bytes, str, None] = None,
             check: bool = False, environment: Mapping[str, str] = {},
@@ -84,15 +96,27 @@ class Sandbox:
         """
         return Path(f"/proc/{self._process}/root") / inside.lstrip("/")
 
+    def device(self, file: Path) -> str:
+        """Return the path, in the sandbox, of a block device over a file of the host.
+
+        It ends with the sandbox, and with the last mount of it.
+        """
+        device = LoopDevice(file, self.path("/dev"))
+        self._devices.append(device)
+        path = f"/dev/loop{device.number}"
+        with contextlib.suppress(FileExistsError):
+            os.mknod(self.path(path), stat.S_IFBLK | 0o600, device.device)
+        return path
+
     def _start(self) -> None:
         (self._disk / "etc").mkdir(parents=True, exist_ok=True)
-        (self._disk / "etc/hosts").write_text(HOSTS)
+        (self._disk / "etc/hosts").write_text(f"127.0.0.1 localhost {self.name}\n")
         if self._suite:
             install.unpack(install.archive(), self._disk)
         rootfs.adopt_directories(self._disk, self._image)
         self._holder = subprocess.Popen(
-            [sys.executable, "-m", "twonode.sandbox", str(self._machine), str(self._image),
-             *map(str, self._layers)],
+            [sys.executable, "-m", "twonode.sandbox", self.name, str(self._machine),
+             str(self._image), *map(str, self._layers)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
             cwd=Path(__file__).resolve().parents[1])
         assert self._holder.stdin is not None and self._holder.stdout is not None
@@ -120,7 +144,7 @@ def compiled_suite(image: Path, use: Callable[[Sandbox], None] = lambda sandbox:
         return install.pack(Path(directory) / "usr", "usr")
 
 
-def hold(machine: Path, image: Path, layers: Sequence[Path]) -> None:
+def hold(name: str, machine: Path, image: Path, layers: Sequence[Path]) -> None:
     """Start the sandbox's process 1, report it on stdout, live until stdin ends, and clean up.
 
     stdin ends with whoever made the sandbox, and process 1 dies with us: both may be killed in any
@@ -130,7 +154,7 @@ def hold(machine: Path, image: Path, layers: Sequence[Path]) -> None:
 
     def first_process() -> None:
         linux.die_with_parent()
-        boot.bench(image, machine, HOSTNAME, ready=theirs, own_network=True, layers=layers)
+        boot.bench(image, machine, name, ready=theirs, own_network=True, layers=layers)
 
     process = boot.start(first_process, machine / "console")
     theirs.close()
@@ -143,4 +167,5 @@ def hold(machine: Path, image: Path, layers: Sequence[Path]) -> None:
 
 
 if __name__ == "__main__":
-    hold(Path(sys.argv[1]), Path(sys.argv[2]), [Path(layer) for layer in sys.argv[3:]])
+    hold(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]),
+         [Path(layer) for layer in sys.argv[4:]])

@@ -10,14 +10,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
-import stat
 import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Iterator, List, Mapping, Sequence, Union
 
 from filesystems import autofs, lookalike
-from twonode.loop import LoopDevice
 from twonode.sandbox import Sandbox
 from waiting import wait_for
 
@@ -77,7 +75,7 @@ class StorageSandbox:
 
     def loop(self, file: str) -> str:
         """Return a block device over a file of the sandbox; it ends with the sandbox."""
-        return self._device(self.sandbox.path(file))
+        return self.sandbox.device(self.sandbox.path(file))
 
     def disk(self, name: str, mebibytes: int, make: str) -> str:
         """Return a block device with a file system on it; make: the command, without the device.
@@ -88,17 +86,9 @@ class StorageSandbox:
         file = self.sandbox.scratch / name
         with open(file, "wb") as empty:
             empty.truncate(mebibytes << 20)
-        device = self._device(file)
+        device = self.sandbox.device(file)
         self.sh(f"{make} {device} >/dev/null")
         return device
-
-    def _device(self, file: Path) -> str:
-        device = LoopDevice(file, self.sandbox.path("/dev"))
-        self._closing.callback(device.close)
-        path = f"/dev/loop{device.number}"
-        with contextlib.suppress(FileExistsError):
-            os.mknod(self.sandbox.path(path), stat.S_IFBLK | 0o600, device.device)
-        return path
 
     def mounted(self, device: str, where: str, *options: str) -> str:
         """Mount a block device and return where."""
