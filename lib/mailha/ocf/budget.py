@@ -42,6 +42,19 @@ def timeout(told: str, advertised: int) -> float:
     return float(advertised)
 
 
+def remaining(seconds: float, begun: str, now: float) -> float:
+    """Return what is left of a timeout, at least one second of it.
+
+    begun: when it began, as text; anything but a time before now counts as now. now: in seconds of
+    the same monotonic clock.
+    """
+    try:
+        spent = now - float(begun)
+    except ValueError:
+        return seconds
+    return max(1.0, seconds - spent) if spent > 0 else seconds
+
+
 def reserve(seconds: float) -> float:
     """Return the part of a timeout that is kept for the answer; never more than half of it."""
     return min(max(SMALLEST_RESERVE, seconds / 10), seconds / 2)

@@ -9,6 +9,9 @@ The only place that reads the environment. What Pacemaker puts there:
   monitor only: a probe has none (some callers say 0).
 * OCF_CHECK_LEVEL where the operation has that attribute.
 
+And what we put there ourselves: MAILHA_BEGUN in a call that is made for the second time, see
+:mod:`mailha.replaced`.
+
 A recurring monitor loads this module.
 """
 
@@ -52,6 +55,9 @@ class Call:
         declared = agent.action(action, self.check_level)
         self.timeout = budget.timeout(
             self.meta("timeout"), declared.timeout if declared else OWN_TIMEOUTS.get(action, 20))
+        if "MAILHA_BEGUN" in environment:
+            # Pacemaker counts from the first call on.
+            self.timeout = budget.remaining(self.timeout, environment["MAILHA_BEGUN"], monotonic())
         self._deadline = monotonic() + self.timeout - budget.reserve(self.timeout)
         self._parameters: dict[str, Any] | None = None
         self._problems: list[str] = []

@@ -17,7 +17,7 @@ from mailha.ocf.declaration import METADATA, VALIDATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Mapping, NoReturn, Sequence
+    from typing import Callable, Mapping, NoReturn, Sequence
 
     from mailha.ocf.declaration import Agent
 
@@ -32,9 +32,11 @@ def main(agent: Agent, argv: Sequence[str] | None = None,
     argv: the program and its arguments, of which the first is the action and the others are
     ignored. environment: with OCF_RESKEY_*; by default that of the process.
     """
+    begun = time.monotonic()
     _open_standard_files()
-    code = perform(agent, sys.argv if argv is None else argv,
-                   _environment() if environment is None else environment)
+    told = _environment() if environment is None else environment
+    code = perform(agent, sys.argv if argv is None else argv, told,
+                   lambda failure: _begin_again(failure, told, begun))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -44,8 +46,13 @@ def main(agent: Agent, argv: Sequence[str] | None = None,
     os._exit(code)
 
 
-def perform(agent: Agent, argv: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Do what the command line asks for, print the reason if it failed, return the exit code."""
+def perform(agent: Agent, argv: Sequence[str], environment: Mapping[str, str],
+            begin_again: Callable[[BaseException], None] = lambda failure: None) -> int:
+    """Do what the command line asks for, print the reason if it failed, return the exit code.
+
+    begin_again: is told of a failure first; where the library was being replaced it does not
+    return.
+    """
     action = argv[1] if len(argv) > 1 else ""
     call: Call | None = None
     try:
@@ -71,7 +78,19 @@ def perform(agent: Agent, argv: Sequence[str], environment: Mapping[str, str]) -
     # The one place that catches everything: an exception that went on from here would end in a
     # traceback and, at a stop, in a fenced node about which nobody knows why.
     except BaseException as error:
+        begin_again(error)
         return _fail(error, agent, action, environment, call)
+
+
+def _begin_again(failure: BaseException, environment: Mapping[str, str], begun: float) -> None:
+    """Make the same call once more if this one failed because the package was being replaced."""
+    try:
+        from mailha import replaced
+        if replaced.BEGUN not in environment and replaced.by_an_upgrade(failure):
+            replaced.wait_until_whole()
+            replaced.begin_again(environment, begun, "-IS")
+    except Exception:
+        return      # then it is the first failure that is to be told
 
 
 def _dispatch(call: Call) -> None:
