@@ -2,7 +2,8 @@
 """The library that the agents of mailha share.
 
 Each package in here is a room with one job; a room never imports one below it in this list:
-validation, errors, ocf, system, cluster, services, storage, profiles, products, agents, cli.
+validation, errors, ocf, system, cluster, services, storage, mailserver, profiles, products,
+agents, cli.
 
 What a recurring monitor loads is counted in tenths of a millisecond, because it runs every few
 seconds for years. Hence an idiom that is seen in many modules: names that only the type checker

@@ -26,7 +26,7 @@ restored = snapshot.restore("kopano", directory)
 early = sorted(name for name in set(sys.modules) - before if name.startswith("mailha"))
 if more: exec(more[0])
 from mailha.agents.kopano import AGENT
-from mailha.agents.kopano.monitor import monitor
+from mailha.mailserver.monitor import monitor
 import mailha.system.systemd, mailha.services, json
 ours = [name for name in sys.modules if name.startswith("mailha.")]
 assert all(getattr(sys.modules[name.rpartition(".")[0]], name.rpartition(".")[2])
@@ -77,7 +77,7 @@ def test_the_first_monitor_keeps_and_the_next_restores(library: Path) -> None:
     assert kept(library).parent.stat().st_mode & 0o777 == 0o700
     second = run(library)
     assert (second["restored"], second["kept"]) == (True, False)
-    assert {"mailha.errors", "mailha.agents.kopano.monitor", "mailha.system.systemd"} <= set(
+    assert {"mailha.errors", "mailha.mailserver.monitor", "mailha.system.systemd"} <= set(
         second["early"])
 
 

@@ -16,25 +16,28 @@ if TYPE_CHECKING:
     from mailha.errors import MailhaError
     from mailha.ocf import Parameter
     from mailha.ocf.call import Call
+    from mailha.services.evidence import Sight
+    from mailha.services.service import Group
     from mailha.system.machine import Machine
 
 
 def _start(call: Call, machine: Machine | None = None) -> None:
     """Start the group on this node."""
-    from mailha.agents.kopano.start import start as act
-    act(call, machine or _machine())
+    from mailha.agents.kopano.start import KopanoStart
+    KopanoStart(call, machine or _machine()).run()
 
 
 def _stop(call: Call, machine: Machine | None = None) -> None:
     """Stop the group on this node."""
-    from mailha.agents.kopano.stop import stop as act
-    act(call, machine or _machine())
+    from mailha.agents.kopano.plan import bare_group
+    from mailha.mailserver.stop import stop
+    stop(call, machine or _machine(), bare=bare_group, tidy_up=_tidy_up)
 
 
 def _monitor(call: Call, machine: Machine | None = None) -> None:
     """Probe the group, or watch it."""
-    from mailha.agents.kopano.monitor import monitor as act
-    act(call, machine or _machine())
+    from mailha.mailserver.monitor import monitor
+    monitor(call, machine or _machine(), unrecorded=_unrecorded, converse=_converse)
 
 
 def _reload_agent(call: Call, machine: Machine | None = None) -> None:
@@ -56,6 +59,24 @@ def _contradictions(values: Mapping[str, Any]) -> Iterable[str]:
 def _parameters() -> tuple[Parameter, ...]:
     from mailha.agents.kopano.parameters import PARAMETERS
     return PARAMETERS
+
+
+def _tidy_up(call: Call, machine: Machine, group: Group) -> None:
+    """Remove what dead services have left, as far as there is time for it."""
+    from mailha.products.kopano import leftovers
+    leftovers.clear(machine, list(group.services), timeout=call.left() / 2)
+
+
+def _unrecorded(call: Call, machine: Machine) -> Group:
+    """Return the group on a node where no start has left its record."""
+    from mailha.agents.kopano.unrecorded import group
+    return group(call, machine)
+
+
+def _converse(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> None:
+    """Talk to every service that serves by all other evidence."""
+    from mailha.agents.kopano.conversation import hold
+    hold(call, machine, group, seen)
 
 
 def _machine() -> Machine:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from mailha.mailserver.parameters import MANUAL_NODE, REQUIRE_MOUNT, require_stonith
 from mailha.ocf import Parameter
-from mailha.validation.text import Boolean, Choice, Name, Path, Words
+from mailha.validation.text import Choice, Path, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,12 +52,7 @@ nothing is restarted; a start does not fail because of it."""),
               long="""\
 The directory with Kopano's data: attachments, search index. The version that last ran is recorded
 here, too. Kopano would silently make an empty one in place of one that is not mounted."""),
-    Parameter("require_mount", Boolean(), default="true", reloadable=True,
-              short="require that data_dir is mounted",
-              long="""\
-Whether start insists that data_dir is a mount point, or has a file called .mailha-data in it. Put
-that file there, with the disk mounted, if data_dir is a directory on a larger mounted disk. Say
-false only if the data is on the node's own disk."""),
+    REQUIRE_MOUNT,
     Parameter("config_dir", Path(), default="/etc/kopano",
               short="directory of Kopano's configuration files",
               long="The directory with server.cfg, gateway.cfg and the others."),
@@ -68,15 +64,6 @@ false only if the data is on the node's own disk."""),
               long="""\
 systemd runs the units kopano-SERVICE.service and is right wherever Kopano brought units. direct
 lets the agent run the programs itself, for a Kopano without units."""),
-    Parameter("require_stonith", Boolean(), default="true", reloadable=True,
-              short="require that the other nodes can be fenced",
-              long="""\
-Whether start insists that STONITH is on and covers every other node. Kopano has no protection of
-its own: two servers on the same data destroy it. Say false only if a fencing-guard in front of it
-asks the same."""),
-    Parameter("manual_node", Name(), default="", reloadable=True,
-              short="the only node that may run it without STONITH",
-              long="""\
-For changeover by hand in a cluster without STONITH: the name of the one node that may run the
-resource. To change over, make certain that this node is off, then name the other one."""),
+    require_stonith("Kopano has no protection of\nits own: two servers on the same data destroy it."),
+    MANUAL_NODE,
 )

@@ -6,7 +6,6 @@ from __future__ import annotations
 from mailha import errors
 from mailha.products.kopano import configuration
 from mailha.profiles import kopano as profile
-from mailha.services import active
 from mailha.services.service import DIRECT, SYSTEMD, Group, Listening, Service
 
 TYPE_CHECKING = False
@@ -33,23 +32,6 @@ def bare_group(call: Call, machine: Machine) -> Group:
     return Group(call.resource, manager(call, machine),
                  [service(call, name) for name in call.parameters["services"]],
                  call.parameters["optional_services"])
-
-
-def without_others(call: Call, machine: Machine, group: Group) -> Group:
-    """Return the group without the services that another resource runs on this node.
-
-    Whoever names them twice by mistake must not take them down by a probe and the stop that
-    follows it.
-    """
-    others = active.of_others(machine, group)
-    taken = [service for service in group.services if service.unit in others]
-    if not taken:
-        return group
-    call.log.warning(f"service '{taken[0].name}' is run by the cluster resource "
-                     f"'{others[taken[0].unit]}', and is left alone; name each service in one "
-                     "resource only")
-    return Group(group.resource, group.manager,
-                 [service for service in group.services if service not in taken], group.optional)
 
 
 def service(call: Call, name: str, found: Configuration | None = None) -> Service:

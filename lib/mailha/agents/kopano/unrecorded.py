@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from mailha import errors
 from mailha.agents.kopano import plan
+from mailha.mailserver import sharing
 from mailha.services.service import Group
 
 TYPE_CHECKING = False
@@ -21,7 +22,7 @@ def group(call: Call, machine: Machine) -> Group:
     doubt a service that serves.
     """
     if call.is_probe:
-        return plan.without_others(call, machine, plan.bare_group(call, machine))
+        return sharing.without_others(call, machine, plan.bare_group(call, machine))
     from mailha.products.kopano import installed
     try:
         version = installed.installed_version(machine, call.left() / 4)

@@ -17,6 +17,6 @@ if TYPE_CHECKING:
 def findings(call: Call, machine: Machine) -> Iterator[errors.MailhaError]:
     """Return the findings, the gravest first; anybody may ask, so some may be that it is hidden."""
     try:
-        yield from local.Examination(call, machine).findings()
+        yield from local.KopanoExamination(call, machine).findings()
     except errors.MailhaError as error:
         yield error

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which version of Kopano may open the data: the one that did, or a newer one that may.
+"""Which version of a mail server may open the data: the one that did, or a newer one that may.
 
-The server upgrades its database and never goes back. Older software over newer data ends with exit
-code 0 and no mail; a newer release that starts by a failover, because its node was updated first,
-leaves the other node without a way back.
+A newer release upgrades its database and never goes back. Older software over newer data ends
+without mail, Kopano's even with exit code 0; a newer release that starts by a failover, because its
+node was updated first, leaves the other node without a way back.
 """
 
 from __future__ import annotations
 
 from mailha import errors
-from mailha.profiles import kopano as profile
+from mailha.mailserver.patience import share
 from mailha.storage import acceptance, last_run
 
 TYPE_CHECKING = False
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from mailha.storage.version import Version
     from mailha.system.machine import Machine
 
-# Seconds that the data's disk may take for an answer, and which part of the budget.
-LONGEST = 20.0
-SHARE = 0.15
-
 
 class Release:
     """The installed version against the one that last ran on the data.
 
-    installed: the version on this node.
+    product: its name for people. software: its name in the record. installed: the version on this
+    node. The data is where the parameter data_dir says.
     """
 
-    def __init__(self, call: Call, machine: Machine, installed: Version) -> None:
+    def __init__(self, call: Call, machine: Machine, installed: Version, *, product: str,
+                 software: str) -> None:
         self._call = call
         self._machine = machine
         self._installed = installed
+        self._product = product
+        self._software = software
         self._directory = call.parameters["data_dir"]
         self._accepted = False
         self._before: last_run.Record | None = None
@@ -44,26 +44,27 @@ class Release:
         Raises errors.NotAllowedHere, and errors.Failed if the disk does not answer.
         """
         try:
-            before = last_run.read(self._machine, self._directory, self._share())
+            before = last_run.read(self._machine, self._directory, share(self._call))
         except last_run.RecordDamaged as error:
             self._call.log.warning(str(error))
             return
         if before is None:
             self._call.log.warning(f"{self._directory} has no record of the version that last ran; "
-                                   f"Kopano {self._installed} is taken for the right one")
+                                   f"{self._product} {self._installed} is taken for the "
+                                   "right one")
             return
         self._before = before
         if self._installed.older(before.version):
             raise errors.NotAllowedHere(
-                f"Kopano {self._installed} on this node is older than {before.version}, which ran "
-                f"on this data on node '{before.node}'",
+                f"{self._product} {self._installed} on this node is older than {before.version}, "
+                f"which ran on this data on node '{before.node}'",
                 remedy="update this node; the older version cannot read the newer data")
         if not self._installed.newer_release(before.version):
             return
         accepted = acceptance.accepted(self._machine, self._call.resource)
         if accepted is None or accepted.text != self._installed.text:
             raise errors.NotAllowedHere(
-                f"Kopano {self._installed} on this node is a newer release than "
+                f"{self._product} {self._installed} on this node is a newer release than "
                 f"{before.version}, which last ran on this data: it would upgrade the database, "
                 "and there is no way back",
                 remedy=f"make a backup, then run 'mailha accept-version {self._call.resource}' "
@@ -76,9 +77,9 @@ class Release:
         Raises errors.Failed: a disk on which this cannot be written is full, or broken.
         """
         node = self._call.node or "unknown"
-        record = last_run.Record(profile.SOFTWARE, self._installed, node,
+        record = last_run.Record(self._software, self._installed, node,
                                  self._machine.clock.wall())
-        last_run.write(self._machine, self._directory, record, self._share())
+        last_run.write(self._machine, self._directory, record, share(self._call))
         if self._accepted:
             acceptance.consume(self._machine, self._call.resource)
 
@@ -90,11 +91,8 @@ class Release:
         """
         try:
             if self._before is None:
-                last_run.remove(self._machine, self._directory, self._share())
+                last_run.remove(self._machine, self._directory, share(self._call))
             else:
-                last_run.write(self._machine, self._directory, self._before, self._share())
+                last_run.write(self._machine, self._directory, self._before, share(self._call))
         except errors.MailhaError as error:
             self._call.log.warning(str(error))
-
-    def _share(self) -> float:
-        return max(1.0, min(LONGEST, self._call.left() * SHARE))

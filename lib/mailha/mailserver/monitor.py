@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The monitor of ocf:mailha:kopano: what it loads is loaded every few seconds for years.
+"""The monitor of a mail server: what it loads is loaded every few seconds for years.
 
 Depth 0 needs the record that start has left, and no configuration file. The other depths begin with
 it.
+
+A recurring monitor loads this module.
 """
 
 from __future__ import annotations
@@ -14,10 +16,17 @@ from mailha.system.addresses import is_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Callable
+
     from mailha.ocf import Call
     from mailha.services.active import Active
     from mailha.services.evidence import Sight
     from mailha.system.machine import Machine
+
+    Unrecorded = Callable[[Call, Machine], Group]
+    Watch = Callable[[Call, Machine, Group, list[Sight]], "errors.Degraded | None"]
+    Converse = Callable[[Call, Machine, Group, list[Sight]], None]
+    Excuse = Callable[[Call, Machine, Group, list[Sight]], "errors.Degraded | None"]
 
 # The part of the budget that systemd may take for its answer.
 SHARE_OF_SYSTEMD = 0.4
@@ -26,8 +35,17 @@ PATIENCE_WITH_ADDRESS = 3.0
 PAUSE = 0.5
 
 
-def monitor(call: Call, machine: Machine) -> None:
-    """Return if the group runs here; raises as mailha.services.monitoring tells."""
+def monitor(call: Call, machine: Machine, *, unrecorded: Unrecorded, converse: Converse,
+            watch: Watch | None = None, excuse: Excuse | None = None) -> None:
+    """Return if the group runs here; raises as mailha.services.monitoring tells.
+
+    unrecorded: returns the group on a node where no start has left its record: the passive node, or
+    a lost record. For a probe its programs are enough. converse: talks to every service that serves
+    by all other evidence, at depth 10 and deeper; raises errors.Degraded and errors.Failed. watch:
+    what is asked at every depth of a group that is faultless otherwise; returns what degrades it,
+    or raises. excuse: returns why a group of which something is missing is degraded and not to be
+    recovered, if there is such a reason; None if there is none.
+    """
     damaged = False
     record = None
     try:
@@ -35,30 +53,30 @@ def monitor(call: Call, machine: Machine) -> None:
     except active.RecordUnreadable as error:
         damaged = True
         call.log.warning(str(error))
-    group = _group(call, machine, record)
+    group = _group(call, record) if record is not None else unrecorded(call, machine)
     seen = evidence.look(machine, group, timeout=call.left() * SHARE_OF_SYSTEMD,
                          known=record.processes if record is not None else None)
     if call.is_probe:
         _probe(call, machine, group, seen, active=damaged or record is not None)
         return
-    degraded = _judge(call, machine, group, seen, record)
+    degraded = _judge(call, machine, group, seen, record, excuse)
     _require_ground(call, machine, group)
     if record is None:
         call.log.warning(f"{call.resource} serves, but {active.path_of(call.resource)} is gone: "
                          "its units could not be started again without a stop of the resource")
+    if watch is not None:
+        degraded = watch(call, machine, group, seen) or degraded
     if call.check_level >= 10:
-        from mailha.agents.kopano import conversation
-        conversation.hold(call, machine, _with_optional(call, group), seen)
+        converse(call, machine, _with_optional(call, group), seen)
     if degraded is not None:
         raise degraded
 
 
-def _group(call: Call, machine: Machine, record: Active | None) -> Group:
-    """Return what start has recorded; without a record, what can be known of the group."""
-    if record is None:
-        from mailha.agents.kopano import unrecorded
-        return unrecorded.group(call, machine)
-    # Which services are optional matters once one of them does not serve, and is read then.
+def _group(call: Call, record: Active) -> Group:
+    """Return what start has recorded.
+
+    Which services are optional matters once one of them does not serve, and is read then.
+    """
     return Group(call.resource, record.manager, record.services, (), record.mount_point)
 
 
@@ -80,12 +98,18 @@ def _probe(call: Call, machine: Machine, group: Group, seen: list[Sight], *,
 
 
 def _judge(call: Call, machine: Machine, group: Group, seen: list[Sight],
-           record: Active | None) -> errors.Degraded | None:
+           record: Active | None, excuse: Excuse | None) -> errors.Degraded | None:
     """Return None if everything serves, or what degrades it; raises all that is worse."""
     try:
         if not evidence.faultless(seen):
             from mailha.services import monitoring
-            monitoring.judge(machine, _with_optional(call, group), seen)
+            try:
+                monitoring.judge(machine, _with_optional(call, group), seen)
+            except errors.Failed:
+                excused = excuse(call, machine, group, seen) if excuse is not None else None
+                if excused is None:
+                    raise
+                return excused
         if record is not None and record.left_out:
             raise errors.Degraded(
                 f"optional services were left out at the start: {', '.join(record.left_out)}",
