@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where products that bring Cyrus keep their data, and what their documents say of it.
+"""Where Cyrus keeps its programs, and products that bring it their data, with what is said of it.
 
 BlueMind's pages on high availability disagree by language, not by version: the English ones forbid
 NFS for /var/spool/cyrus and /var/lib/cyrus (the policy "strict"), the French ones for
@@ -13,7 +13,34 @@ from __future__ import annotations
 
 from mailha.storage.rules import SPLIT, STRICT
 
+SOFTWARE = "cyrus"
+
 CONFIGURATION = "/etc/imapd.conf"
+"""What a program of Cyrus reads that is not told otherwise with -C."""
+
+USER = "cyrus"
+
+PROGRAM_DIRECTORIES = ("/usr/lib/cyrus/bin", "/usr/libexec/cyrus-imapd", "/usr/lib/cyrus-imapd",
+                       "/usr/libexec/cyrus", "/usr/cyrus/libexec", "/usr/cyrus/bin")
+"""Of Debian, of Red Hat and SUSE today and before, of upstream today and before."""
+
+MASTERS = ("master", "cyrus-master", "cyrmaster")
+"""Of upstream, BlueMind and Debian (whose cyrmaster is a link to it), of Red Hat and SUSE."""
+
+DAEMONS = ("imapd", "pop3d", "lmtpd", "timsieved", "httpd", "nntpd", "idled", "notifyd", "smmapd",
+           "sync_server", "sync_client", "backupd", "calalarmd", "mupdate", "ptloader", "fud",
+           "promstatsd", "proxyd", "pop3proxyd", "lmtpproxyd", "squatter", "saslperfd")
+"""What a master keeps running, or starts for a connection. A rolling squatter is one of them."""
+
+TOOLS = ("ctl_cyrusdb", "ctl_conversationsdb", "ctl_deliver", "ctl_mboxlist", "ctl_zoneinfo",
+         "ctl_backups", "cyr_expire", "cyr_backup", "cyr_dbtool", "cyr_virusscan", "cyr_synclog",
+         "tls_prune", "chk_cyrus", "reconstruct", "quota", "ipurge", "ptexpire", "unexpunge",
+         "cvt_cyrusdb", "cvt_xlist_specialuse", "relocate_by_id", "restore", "fetchnews",
+         "mbexamine", "arbitron", "dav_reconstruct", "sync_reset", "undohash", "rehash",
+         "compile_sieve", "sievec", "masssievec", "deliver", "makedirs", "expire", "check")
+"""What works on the data for a while and ends: called by a master, or by hand."""
+
+PROGRAMS = frozenset((*DAEMONS, *TOOLS))
 PARTITIONS = "/etc/cyrus-partitions"
 """Written by BlueMind: the partitions of each domain."""
 

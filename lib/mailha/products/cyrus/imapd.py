@@ -75,9 +75,9 @@ class Use:
 class Imapd:
     """A configuration of Cyrus.
 
-    path: its first file. files: all of them. uses: every path, in the order of the files, what is
-    left out at the end. metadata_files: what metapartition_files names. warnings: sentences for the
-    log.
+    path: its first file. files: all of them. options: every line of them. uses: every path, in the
+    order of the files, what is left out at the end. metadata_files: what metapartition_files names.
+    warnings: sentences for the log.
 
     Raises ConfigurationUnusable for a configuration without a configdirectory, and for a path that
     nobody can know where it leads.
@@ -86,6 +86,7 @@ class Imapd:
     def __init__(self, path: str, options: list[Option], files: list[str]) -> None:
         self.path = path
         self.files = files
+        self.options = options
         self.uses: list[Use] = []
         self.metadata_files: frozenset[str] = frozenset()
         self.warnings: list[str] = []

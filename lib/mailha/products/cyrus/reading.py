@@ -59,30 +59,49 @@ def patiently(machine: Machine, table: Table, path: str, partitions: str,
     Raises ConfigurationUnusable, and patience.DiskSilent if a disk does not answer.
     """
     from mailha.storage import patience
-    root = table.find("/")
-
-    def accept(mount: Mount) -> bool:
-        return mount.identifier == root.identifier or filesystems.kind_of(mount.fstype).local
+    accept = _local(table)
 
     def load(file: str) -> bytes:
-        def content() -> bytes:
-            try:
-                return b"+" + _load(machine, table, file, accept)
-            except ConfigurationUnusable as error:
-                sign = "h" if isinstance(error, Hidden) else "-"
-                return f"{sign}{error.reason}\n{error.remedy}".encode("utf-8", "surrogateescape")
-
-        answer = patience.touch(machine, file, content, timeout)
-        if answer[:1] == b"+":
-            return answer[1:]
-        reason, _, remedy = answer[1:].decode("utf-8", "surrogateescape").partition("\n")
-        raise (Hidden if answer[:1] == b"h" else ConfigurationUnusable)(reason, remedy=remedy)
+        return whole(machine, table, file, timeout)
 
     def existing() -> bytes:
         return _existing(machine, table, partitions, accept).encode("utf-8", "surrogateescape")
 
     there = patience.touch(machine, partitions, existing, timeout) if partitions else b""
     return imapd.read(load, path, there.decode("utf-8", "surrogateescape"))
+
+
+def whole(machine: Machine, table: Table, path: str, timeout: float) -> bytes:
+    """Return one file of Cyrus's configuration, from a local file system.
+
+    timeout: seconds. Raises ConfigurationUnusable, and patience.DiskSilent if a disk does not
+    answer.
+    """
+    from mailha.storage import patience
+    accept = _local(table)
+
+    def content() -> bytes:
+        try:
+            return b"+" + _load(machine, table, path, accept)
+        except ConfigurationUnusable as error:
+            sign = "h" if isinstance(error, Hidden) else "-"
+            return f"{sign}{error.reason}\n{error.remedy}".encode("utf-8", "surrogateescape")
+
+    answer = patience.touch(machine, path, content, timeout)
+    if answer[:1] == b"+":
+        return answer[1:]
+    reason, _, remedy = answer[1:].decode("utf-8", "surrogateescape").partition("\n")
+    raise (Hidden if answer[:1] == b"h" else ConfigurationUnusable)(reason, remedy=remedy)
+
+
+def _local(table: Table) -> Callable[[Mount], bool]:
+    """Return what says of a mount whether it is that of / or needs no server."""
+    root = table.find("/")
+
+    def accept(mount: Mount) -> bool:
+        return mount.identifier == root.identifier or filesystems.kind_of(mount.fstype).local
+
+    return accept
 
 
 def _existing(machine: Machine, table: Table, path: str, accept: Callable[[Mount], bool]) -> str:
