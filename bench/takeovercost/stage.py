@@ -163,7 +163,7 @@ def running(say: Say) -> Iterator[Stage]:
     """Bring up a lab with the cluster in it; take it down when this context ends."""
     _end_labs_of_dead_runs()
     lab = Lab(f"v{os.getpid()}", suite=SUITE, post_seconds=FIRMWARE_SECONDS,
-              provision=[configuration.install])
+              provision=[configuration.install_secret])
     try:
         lab.up(progress=say)
         stage = Stage(lab)

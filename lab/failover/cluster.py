@@ -6,12 +6,12 @@ from __future__ import annotations
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Dict, FrozenSet, List, Optional, Set, TypeVar
 from xml.etree import ElementTree
 
 from failover import configuration
-from kopano import provision
-from twonode import image
+from failover.product import Product
 from twonode.lab import Lab, LabError
 
 Found = TypeVar("Found")
@@ -22,9 +22,6 @@ PATIENCE = 120.0
 
 CONFIGURATION = "/root/cluster.crm"
 """Where the configuration that was loaded lies on the node that loaded it."""
-
-DATABASE = "mysqld"
-KOPANO = "kopano_services"
 
 
 class NotInTime(Exception):
@@ -69,18 +66,18 @@ def _settled(resource: ElementTree.Element) -> bool:
 
 
 class Cluster:
-    """The example's cluster in a laboratory."""
+    """The cluster of a product's example in a laboratory."""
 
-    def __init__(self, name: str, suite: str = "bookworm", **options: Any) -> None:
+    def __init__(self, product: Product, name: str, suite: str = "", **options: Any) -> None:
         """Describe it; `up` makes it.
 
         name, suite, options: as of Lab.
         """
-        self._suite = suite
-        self.lab = Lab(name, suite=suite, provision=[self._provision, configuration.install],
-                       **options)
+        self.product = product
+        self.lab = Lab(name, suite=suite or product.suite, disks=product.disks,
+                       layers=product.layers, provision=[self._provision], **options)
         self.nodes = self.lab.plan.nodes
-        self.text = configuration.cluster(self.lab.plan)
+        self.text = configuration.cluster(product, self.lab.plan)
         self.resources = configuration.resources(self.text)
 
     def up(self, say: Say = lambda line: None) -> None:
@@ -91,10 +88,9 @@ class Cluster:
         self.lab.up(wait=False, progress=say)
         say("waiting for both nodes to be in the cluster")
         self.lab.wait_online()
-        # Not before: a booting systemd empties /tmp, and MariaDB's first tables with it.
-        say("filling the shared disks: MariaDB's first database, Kopano's users")
-        provision.prepare_shared(self.lab.execute, self.nodes[0])
-        say("loading examples/kopano-shared-storage/cluster.crm with the laboratory's addresses, "
+        # Not before: a booting systemd empties /tmp, and a database's first tables with it.
+        self.product.prepare_shared(self.lab, say)
+        say(f"loading examples/{self.product.example}/cluster.crm with the laboratory's addresses, "
             "and monitors ten times as often")
         self.load(self.nodes[0])
         self.wait_until("all resources run", self.all_run)
@@ -122,15 +118,18 @@ class Cluster:
         return [node for node, facts in self.lab.status()["nodes"].items()
                 if facts["power"] == "on"]
 
-    def all_run(self, on: Optional[str] = None) -> Optional[State]:
+    def all_run(self, on: Optional[str] = None, *, of: str = "") -> Optional[State]:
         """Return the state if every resource runs where it should, else None.
 
-        on: the node on which the two groups have to be; None for one node each, whichever.
+        on: the node on which the groups have to be; None for one node each, whichever.
+        of: the one resource that `on` is about, instead of all.
         """
         state = self.state(on)
         if state is None or state.online != frozenset(self.nodes):
             return None
-        return state if self._runs(state, frozenset(self.nodes), on) else None
+        if of and state.only_place(of) != on:
+            return None
+        return state if self._runs(state, frozenset(self.nodes), None if of else on) else None
 
     def survivor_runs(self, survivor: str) -> Optional[State]:
         """Return the state if every resource runs on the survivor, whatever the other node does."""
@@ -143,7 +142,7 @@ class Cluster:
         """Say whether clones run at least on `clones`, and everything else in just one place."""
         for resource in self.resources:
             places = state.active.get(resource, frozenset())
-            if resource == "apache":
+            if resource in self.product.everywhere:
                 if not places >= clones:
                     return False
             elif len(places) != 1 or (on is not None and places != {on}):
@@ -185,7 +184,6 @@ class Cluster:
         return (f"online {', '.join(sorted(state.online)) or 'nobody'}; "
                 f"not running {', '.join(stopped) or 'nothing'}; {state.failures} failures")
 
-    def _provision(self, node: str, disk: Any) -> None:
-        provision.provision(node, disk, image=image.place(self._suite),
-                            kopano_ip=configuration.KOPANO_ADDRESS,
-                            mysql_ip=configuration.MYSQL_ADDRESS)
+    def _provision(self, node: str, disk: Path) -> None:
+        self.product.provision(node, disk, self.lab.plan)
+        configuration.install(disk, [configuration.SECRET, *self.product.node_files])

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Dict, Iterable, List, Mapping
 
+from failover.product import EXAMPLES, NodeFile, Product
 from twonode.plan import BMC_PASSWORD, BMC_USER, Plan
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples/kopano-shared-storage"
-
-KOPANO_ADDRESS = "198.51.100.100"
-MYSQL_ADDRESS = "198.51.100.101"
+SECRET = NodeFile("kopano-shared-storage/nodes/bmc-password", "etc/mailha/bmc-password", 0o700,
+                  {"CHANGE-ME": BMC_PASSWORD})
+"""What every example's fence devices ask for the password; all of them take it from there."""
 
 FASTER = 10
 """How many times as often as in the example a resource is monitored."""
@@ -30,64 +30,59 @@ class ExampleChanged(Exception):
     """The example no longer says what the laboratory wants to replace; the text says what."""
 
 
-class NodeFile(NamedTuple):
-    """A file of the example that lies on both nodes."""
-
-    source: str     # below nodes/
-    place: str      # on a node, without the slash in front
-    mode: int
-
-
-NODE_FILES = (
-    NodeFile("bmc-password", "etc/mailha/bmc-password", 0o700),
-    NodeFile("mariadb.cnf", "etc/mysql/mariadb.conf.d/99-cluster.cnf", 0o644),
-    NodeFile("mariadb-needs-mount.conf",
-             "etc/systemd/system/mariadb.service.d/needs-mount.conf", 0o644),
-)
-"""What the cluster needs beside Kopano's own files, which come from the stand-in."""
-
-
-def cluster(plan: Plan, example: Path = EXAMPLE) -> str:
+def cluster(product: Product, plan: Plan, examples: Path = EXAMPLES) -> str:
     """Return what `crm configure load update` is to load into the cluster of `plan`.
 
-    Raises ExampleChanged when the example and this module no longer fit.
+    Raises ExampleChanged when the example and the product no longer fit.
     """
-    text = (example / "cluster.crm").read_text()
-    _replace(text, _differences(plan))
-    return adapt(text, plan)
+    text = (examples / product.example / "cluster.crm").read_text()
+    _replace(text, {**_common(plan), **product.differences})
+    return adapt(text, plan, product.differences)
 
 
-def adapt(text: str, plan: Plan) -> str:
+def adapt(text: str, plan: Plan, own: Mapping[str, str] = {}) -> str:
     """Return a configuration of any of the examples as the cluster of `plan` can load it.
 
+    own: Product.differences of the product whose example it is.
     Raises ExampleChanged for what it names that the laboratory does not have.
     """
-    differences = _differences(plan)
+    return _at_the_pace_of_the_lab(with_values(text, plan, own))
+
+
+def with_values(text: str, plan: Plan, own: Mapping[str, str] = {}) -> str:
+    """Return a configuration for crmsh or for pcs with the laboratory's values, at its own pace.
+
+    own, errors: as of adapt().
+    """
+    differences = {**_common(plan), **own}
     text = _replace(text, {old: new for old, new in differences.items() if old in text})
     left = re.search(r"192\.168\.\S*|/dev/mapper/\S*|CHANGE-ME", text)
     if left:
         raise ExampleChanged(f"a configuration of the examples has {left.group()}, which the "
                              "laboratory does not know how to replace")
-    return _at_the_pace_of_the_lab(text)
+    return text
 
 
-def node_files(example: Path = EXAMPLE) -> Dict[str, str]:
-    """Return the text of each of NODE_FILES by its place, with the laboratory's values."""
-    texts = {file.place: (example / "nodes" / file.source).read_text() for file in NODE_FILES}
-    secret, database = NODE_FILES[0].place, NODE_FILES[1].place
-    texts[secret] = _replace(texts[secret], {"CHANGE-ME": BMC_PASSWORD})
-    texts[database] = _replace(texts[database], {"192.168.122.101": MYSQL_ADDRESS})
-    return texts
+def node_files(files: Iterable[NodeFile], examples: Path = EXAMPLES) -> Dict[str, str]:
+    """Return the text of each file by its place, with the laboratory's values."""
+    return {file.place: _replace((examples / file.source).read_text(), file.differences)
+            for file in files}
 
 
-def install(node: str, disk_root: Path) -> None:
-    """Write the example's files on a node's disk before its first boot; a provision of Lab."""
-    texts = node_files()
-    for file in NODE_FILES:
+def install(disk_root: Path, files: Iterable[NodeFile]) -> None:
+    """Write files of the examples on a node's disk before its first boot."""
+    files = list(files)
+    texts = node_files(files)
+    for file in files:
         path = disk_root / file.place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(texts[file.place])
         path.chmod(file.mode)
+
+
+def install_secret(node: str, disk_root: Path) -> None:
+    """Write what fence devices ask for the BMCs' password; a provision of Lab."""
+    install(disk_root, [SECRET])
 
 
 def resources(text: str) -> List[str]:
@@ -95,20 +90,16 @@ def resources(text: str) -> List[str]:
     return re.findall(r"^primitive (\S+) (?!stonith:)", text, re.MULTILINE)
 
 
-def _differences(plan: Plan) -> Dict[str, str]:
-    """Return what stands in the example -> what stands in the laboratory."""
+def _common(plan: Plan) -> Dict[str, str]:
+    """Return what stands in every example -> what stands in the laboratory."""
     return {
-        "ip=192.168.122.100": f"ip={KOPANO_ADDRESS}",
-        "ip=192.168.122.101": f"ip={MYSQL_ADDRESS}",
         "ip=192.168.123.25": f"ip={plan.bmc_address('bob')}",
         "ip=192.168.123.26": f"ip={plan.bmc_address('alice')}",
         "username=fencing": f"username={BMC_USER}",
-        "/dev/mapper/mysql": "/dev/san-mysql",
-        "/dev/mapper/kopano": "/dev/san-kopano",
     }
 
 
-def _replace(text: str, differences: Dict[str, str]) -> str:
+def _replace(text: str, differences: Mapping[str, str]) -> str:
     """Return the text with every difference made, each where a whole word of it stands."""
     for old, new in differences.items():
         pattern = rf"(?<![\w./-]){re.escape(old)}(?![\w.]*\w)"

@@ -10,36 +10,24 @@ import socket
 import subprocess
 import sys
 import time
-from typing import List, Optional, Set
+from typing import List, Optional, Sequence, Set
 
-from failover import configuration, mailboxes, timeline
-from failover.cluster import DATABASE, Cluster, NotInTime
-from failover.faults import (KILLED_IN_TURN, Fault, NotPassed, node_failure, resource_failure)
+from failover import configuration, products, timeline
+from failover.cluster import Cluster, NotInTime
+from failover.faults import Fault, NotPassed, node_failure, resource_failure
 from failover.guardian import Guardian
 from failover.mail import Postman
-from kopano.provision import USERS, ProvisionFailed
-from twonode import aptsources, evidence, image, launcher, plan, preflight
+from failover.product import CannotLook, Product, places
+from twonode import aptsources, evidence, image, launcher, layer, plan, preflight
 from twonode.boot import BootFailed
 from twonode.lab import Lab, LabError
-
-LETTERS_PER_SECOND = 5.0
-
-LMTP_PORT = 2003
-POP3_PORT = 110
 
 LAST_DELIVERIES = 60.0
 """Seconds that the letters which still wait have at the end."""
 
-KNOWN_ERRORS = (LabError, NotInTime, NotPassed, plan.BadPlan, image.ImageFailed, BootFailed,
-                aptsources.NoSources, launcher.StillThere, ProvisionFailed,
+KNOWN_ERRORS = (LabError, NotInTime, NotPassed, plan.BadPlan, image.ImageFailed, layer.LayerFailed,
+                BootFailed, aptsources.NoSources, launcher.StillThere,
                 configuration.ExampleChanged, subprocess.SubprocessError)
-
-INTRODUCTION = """\
-mailha keeps a mail server available on two nodes. Here they are two real systems on this machine,
-alice and bob: systemd, Corosync, Pacemaker, fencing, MariaDB and Apache are Debian's own. Only the
-six services of Kopano are a stand-in, because Debian has no Kopano: programs of the same names that
-behave as Kopano 8.7 does and keep their mail in MariaDB and on the shared disk.
-"""
 
 KEPT = """\
 The laboratory is left as it is. Look inside with
@@ -53,14 +41,14 @@ and take it down with
 class Demonstration:
     """One run of it."""
 
-    def __init__(self, name: str, *, keep: bool) -> None:
+    def __init__(self, product: Product, name: str, *, keep: bool) -> None:
         """Prepare a run with a laboratory of this name.
 
         keep: say at the end how to go on with the laboratory.
         """
         self._started = time.monotonic()
         self._keep = keep
-        self._cluster = Cluster(name)
+        self._cluster = Cluster(product, name)
         self._faults: List[Fault] = []
 
     def say(self, text: str) -> None:
@@ -73,23 +61,25 @@ class Demonstration:
         The laboratory is left for the caller to take down.
         """
         self._cluster.up(self.say)
-        self.say("the cluster serves; from here on mail is delivered by LMTP to the floating "
-                 f"address, {LETTERS_PER_SECOND:.0f} letters a second")
-        postman = Postman(lambda timeout: self._connect(LMTP_PORT, timeout),
-                          [user.email for user in USERS], LETTERS_PER_SECOND)
-        postman.start()
-        problems = self._try_everything(postman)
+        postmen = self._cluster.product.postmen(self._connect)
+        self.say("the cluster serves; from here on mail is delivered to the floating address, "
+                 f"{sum(postman.per_second for postman in postmen):.0f} letters a second")
+        for postman in postmen:
+            postman.start()
+        problems = self._try_everything(postmen)
         self.say("no more letters are written; those that wait are delivered")
-        waiting = postman.finish(LAST_DELIVERIES)
-        if waiting:
-            problems.append(f"{waiting} letters were not accepted in {LAST_DELIVERIES:.0f} s "
-                            f"after the tests; last answer: {postman.refusals[-1][1]}")
-        acknowledged = {receipt.message_id for receipt in postman.receipts}
+        for postman in postmen:
+            waiting = postman.finish(LAST_DELIVERIES)
+            if waiting:
+                problems.append(f"{waiting} letters were not accepted in {LAST_DELIVERIES:.0f} s "
+                                f"after the tests; last answer: {postman.refusals[-1][1]}")
+        acknowledged = {receipt.message_id for postman in postmen for receipt in postman.receipts}
         lost = len(acknowledged - self._what_is_there(acknowledged))
         if problems or lost or not acknowledged:
             self._save_evidence()
         for fault in self._faults:
-            print("\n" + "\n".join(timeline.render(fault, postman.receipts)))
+            print("\n" + "\n".join(timeline.render(
+                fault, [postman.receipts for postman in postmen])))
         print()
         if self._keep:
             print(KEPT.format(name=self._cluster.lab.name))
@@ -104,14 +94,14 @@ class Demonstration:
         evidence.save(self._cluster.lab, directory)
         self.say(f"what the nodes had to say is in {directory}")
 
-    def _try_everything(self, postman: Postman) -> List[str]:
+    def _try_everything(self, postmen: Sequence[Postman]) -> List[str]:
         """Run the tests until one does not pass; return why it did not, or nothing."""
         try:
-            self._cluster.wait_until("the first letter is accepted",
-                                     lambda: postman.acknowledged_since(0))
-            self._add(node_failure(self._cluster, postman, self.say))
-            for service in KILLED_IN_TURN:
-                self._add(resource_failure(self._cluster, postman, service, self.say))
+            self._cluster.wait_until("the first letter is accepted", lambda: all(
+                postman.acknowledged_since(0) for postman in postmen))
+            self._add(node_failure(self._cluster, postmen, self.say))
+            for service in self._cluster.product.killed:
+                self._add(resource_failure(self._cluster, postmen, service, self.say))
         except (NotInTime, NotPassed, LabError, subprocess.SubprocessError) as error:
             return [str(error)]
         return []
@@ -121,27 +111,20 @@ class Demonstration:
         self.say(f"  passed, {time.time() - fault.when:.0f} s after the fault")
 
     def _what_is_there(self, wanted: Set[str]) -> Set[str]:
-        """Return the messages that are both in the database and to be read by POP3."""
+        """Return which messages are there in every way in which they can be looked for."""
         state = self._cluster.state()
-        node = state.only_place(DATABASE) if state else None
-        if node is None:
-            self.say("the database runs nowhere, so nothing can be found in it")
-            return set()
-        self.say(f"looking for {len(wanted)} acknowledged messages in the database on {node}, "
-                 "and by POP3")
         try:
-            stored = mailboxes.in_database(self._cluster.lab, node)
-            read = mailboxes.by_pop3(lambda timeout: self._connect(POP3_PORT, timeout), USERS)
-        except (OSError, mailboxes.Refused, LabError, subprocess.SubprocessError) as error:
+            return self._cluster.product.look_for(
+                wanted, self._cluster.lab, places(state.active if state else {}), self._connect,
+                self.say)
+        except CannotLook as error:
             self.say(f"they cannot be looked for: {error}")
             return set()
-        self.say(f"{len(wanted & stored)} are in the database, {len(wanted & read)} can be read")
-        return stored & read
 
-    def _connect(self, port: int, timeout: float) -> socket.socket:
-        """Connect to a port of the floating address; raises OSError, whatever is in the way."""
+    def _connect(self, address: str, port: int, timeout: float) -> socket.socket:
+        """Connect to a floating address; raises OSError, whatever is in the way."""
         try:
-            return self._cluster.lab.connect(configuration.KOPANO_ADDRESS, port, timeout)
+            return self._cluster.lab.connect(address, port, timeout)
         except LabError as error:
             raise OSError(str(error)) from error
 
@@ -150,6 +133,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
     """Run the demonstration as the command line says and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="lab/demo", description="Show a failover on two real nodes, with mail running.")
+    parser.add_argument("product", nargs="?", default="kopano", choices=products.names(),
+                        help="what to show; without it %(default)s")
     parser.add_argument("--keep", action="store_true",
                         help="leave the laboratory up at the end, and say how to look inside")
     parser.add_argument("--name", default="demo",
@@ -165,13 +150,14 @@ def main(arguments: Optional[List[str]] = None) -> int:
               file=sys.stderr)
         return 1
     _end_by_exception()
-    print(INTRODUCTION, flush=True)
-    return _run(options.name, options.keep)
+    product = products.load(options.product)
+    print(product.introduction, flush=True)
+    return _run(product, options.name, options.keep)
 
 
-def _run(name: str, keep: bool) -> int:
+def _run(product: Product, name: str, keep: bool) -> int:
     """Run it under a guardian, who takes the laboratory down whatever happens here."""
-    demonstration = Demonstration(name, keep=keep)
+    demonstration = Demonstration(product, name, keep=keep)
     guardian = Guardian(name)
     passed = finished = False
     try:

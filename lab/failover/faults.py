@@ -1,24 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The two tests of the whitepaper's chapter on high availability, with mail running.
-
-11.6, node failure: the node that runs Kopano loses its power. 11.7, resource failure: a service of
-Kopano is killed; here one after the other, because each of them has to be noticed.
-"""
+"""The two tests, with mail running: a node loses its power, and a service is killed."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Callable, List, Sequence, Set
+from typing import Callable, List, Sequence
 
 from failover import record
-from failover.cluster import KOPANO, PATIENCE, Cluster, NotInTime, Say
+from failover.cluster import PATIENCE, Cluster, NotInTime, Say
 from failover.mail import Postman
 from failover.record import Happening
-from kopano.layout import SERVICES
-
-# The whitepaper kills the server; the others follow in the order in which they start.
-KILLED_IN_TURN = SERVICES
 
 
 class NotPassed(Exception):
@@ -36,15 +28,15 @@ class Fault:
     ended: float = 0.0      # when all was well again
 
 
-def node_failure(cluster: Cluster, postman: Postman, say: Say) -> Fault:
-    """Take the power from the node that runs Kopano; return when the cluster is whole again.
+def node_failure(cluster: Cluster, postmen: Sequence[Postman], say: Say) -> Fault:
+    """Take the power from the node that runs the mail server; return when the cluster is whole.
 
     Passed if the survivor fenced that node, then ran everything, then took mail; and if, once the
     node is back in the cluster, nothing has moved back. Raises NotInTime and NotPassed.
     """
-    victim = _where_kopano_runs(cluster)
+    victim = _where_it_runs(cluster)
     survivor = next(node for node in cluster.nodes if node != victim)
-    fault = Fault(f"Node failure (11.6 in Kopano's manual): {victim} loses its power",
+    fault = Fault(f"{cluster.product.node_failure}: {victim} loses its power",
                   f"{victim}'s power was cut",
                   time.time())
     say(f"{fault.title}")
@@ -56,39 +48,48 @@ def node_failure(cluster: Cluster, postman: Postman, say: Say) -> Fault:
     if fencings != ["success"]:
         raise NotPassed(f"everything runs on {survivor}, but the fencings of {victim} that the "
                         f"cluster knows of are: {', '.join(fencings) or 'none'}")
-    watch.until("mail is accepted again", lambda: postman.acknowledged_since(served))
+    watch.until("mail is accepted again", lambda: _is_accepted(postmen, served))
     fault.ended = time.time()
     watch.until(f"{victim} is back", lambda: cluster.all_run(survivor))
     return fault
 
 
-def resource_failure(cluster: Cluster, postman: Postman, service: str, say: Say) -> Fault:
-    """Kill a service of Kopano with signal 9; return when the cluster has recovered it.
+def resource_failure(cluster: Cluster, postmen: Sequence[Postman], service: str, say: Say) -> Fault:
+    """Kill a service with signal 9; return when the cluster has recovered it.
 
-    Passed if Pacemaker noticed by itself and recovered Kopano where it was, the service is another
-    process than before, and mail is accepted. Raises NotInTime and NotPassed.
+    Passed if Pacemaker noticed by itself and recovered the resource where it was, the service is
+    another process than before, and mail is accepted. Of an optional service it has to notice that
+    it is gone, while nothing else stops; the administrator starts it again.
+    Raises NotInTime and NotPassed.
     """
-    program = f"kopano-{service}"
-    node = _where_kopano_runs(cluster)
-    before = _processes(cluster, node, program)
+    product, resource = cluster.product, cluster.product.resource_of(service)
+    node = _where_it_runs(cluster, resource)
+    before = product.processes(cluster.lab, node, service)
     if not before:
-        raise NotPassed(f"{program} does not run on {node}, although the cluster says so")
-    fault = Fault(f"Resource failure (11.7): kill -9 {program}", f"{program} was killed",
+        raise NotPassed(f"{service} does not run on {node}, although the cluster says so")
+    fault = Fault(f"{product.resource_failure}: kill -9 {service}", f"{service} was killed",
                   time.time())
     say(fault.title)
-    cluster.lab.execute(node, ["killall", "-9", program], timeout=20)
+    product.kill(cluster.lab, node, service)
     watch = _Watch(cluster, fault, node, say)
-    watch.until(f"Pacemaker has started {program} again", lambda: any(
-        each.kind == "started" and each.subject.startswith("kopano_")
-        for each in watch.happenings()) and cluster.all_run(node))
+    if product.is_optional(service):
+        watch.until(f"{resource} is degraded", lambda: any(
+            each.kind == "found" and each.subject == resource and "degraded" in each.text
+            for each in watch.happenings()))
+        cluster.lab.execute(node, ["systemctl", "start", service], timeout=60)
+    else:
+        watch.until(f"Pacemaker has started {service} again", lambda: any(
+            each.kind == "started" and each.subject == resource
+            for each in watch.happenings()) and cluster.all_run(node, of=resource))
     served = time.time()
     fault.ended = served
-    after = _processes(cluster, node, program)
+    after = product.processes(cluster.lab, node, service)
     if not after or after & before:
-        raise NotPassed(f"the cluster says that it recovered {program}, but its processes were "
+        raise NotPassed(f"the cluster says that it recovered {service}, but its processes were "
                         f"{sorted(before)} and are {sorted(after)}")
-    watch.until("mail is accepted", lambda: postman.acknowledged_since(served))
-    watch.happenings()
+    watch.until("mail is accepted", lambda: _is_accepted(postmen, served))
+    if product.is_optional(service) and any(each.kind == "stopped" for each in fault.happenings):
+        raise NotPassed(f"{service} is optional, but the cluster has stopped something for it")
     cluster.clean_up()
     return fault
 
@@ -123,15 +124,16 @@ class _Watch:
         return self._fault.happenings
 
 
-def _where_kopano_runs(cluster: Cluster) -> str:
+def _where_it_runs(cluster: Cluster, resource: str = "") -> str:
+    """Return the node of a resource, or of the mail server."""
+    resource = resource or cluster.product.main
     state = cluster.state()
-    node = state.only_place(KOPANO) if state else None
+    node = state.only_place(resource) if state else None
     if node is None:
-        raise NotInTime(f"{KOPANO} does not run on exactly one node")
+        raise NotInTime(f"{resource} does not run on exactly one node")
     return node
 
 
-def _processes(cluster: Cluster, node: str, program: str) -> Set[str]:
-    """Return the process numbers of a program on a node."""
-    return set(cluster.lab.execute(node, ["pgrep", "-x", program], timeout=20,
-                                   check=False).stdout.split())
+def _is_accepted(postmen: Sequence[Postman], since: float) -> bool:
+    """Say whether every postman got rid of a letter after a moment."""
+    return all(postman.acknowledged_since(since) for postman in postmen)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Mail that is delivered continuously, and what of it was acknowledged.
 
-A postman makes letters at a steady pace and delivers them by LMTP in order, as a mail server with
-its queue does: a letter leaves the queue when the server has answered 250 after its text. Every
-other answer, and none, means that it is tried again under the same Message-ID. So a letter may be
-in a mailbox twice, when only the answer was lost; an acknowledged one may never be missing.
+A postman makes letters at a steady pace and delivers them by LMTP or SMTP in order, as a mail
+server with its queue does: a letter leaves the queue when the server has answered 250 after its
+text. Every other answer, and none, means that it is tried again under the same Message-ID. So a
+letter may be in a mailbox twice, when only the answer was lost; an acknowledged one may never be
+missing.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class Receipt(NamedTuple):
     message_id: str
 
 
-class _Delivery(smtplib.LMTP):
-    """smtplib's LMTP over a connection that somebody else makes."""
+class _Smtp(smtplib.SMTP):
+    """smtplib's SMTP over a connection that somebody else makes."""
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
@@ -58,6 +59,12 @@ class _Delivery(smtplib.LMTP):
         self.file = None
         code, greeting = self.getreply()
         return code, greeting
+
+
+class _Lmtp(_Smtp):
+    """The same for LMTP, which says LHLO instead of EHLO."""
+
+    ehlo_msg = smtplib.LMTP.ehlo_msg
 
 
 def letter(number: int, recipient: str) -> Letter:
@@ -73,27 +80,32 @@ def letter(number: int, recipient: str) -> Letter:
 class Postman(threading.Thread):
     """Delivers letters until told to finish.
 
+    per_second: how many letters are written a second.
     receipts: what was acknowledged, in order; only ever appended to.
     refusals: why a delivery failed, and when, in order; only ever appended to.
     """
 
-    def __init__(self, connect: Connect, recipients: Sequence[str], per_second: float) -> None:
+    def __init__(self, connect: Connect, recipients: Sequence[str], per_second: float, *,
+                 smtp: bool = False) -> None:
         """Engage a postman; `start` sends it on its way.
 
         connect: called with a timeout in seconds; returns a connection to LMTP, or raises OSError.
         recipients: who gets the letters, in turn.
+        smtp: it is SMTP that answers there, not LMTP.
         """
         super().__init__(name="postman", daemon=True)
         self.receipts: List[Receipt] = []
         self.refusals: List["tuple[float, str]"] = []
         self._connect = connect
         self._recipients = list(recipients)
+        self.per_second = per_second
         self._interval = 1.0 / per_second
         self._queue: Deque[Letter] = collections.deque()
         self._written = 0
         self._finish_by: Optional[float] = None
         self._woken = threading.Event()
-        self._delivery: Optional[_Delivery] = None
+        self._protocol = _Smtp if smtp else _Lmtp
+        self._delivery: Optional[_Smtp] = None
 
     @property
     def waiting(self) -> int:
@@ -142,7 +154,7 @@ class Postman(threading.Thread):
     def _deliver(self, wanted: Letter) -> None:
         """Return when the letter is acknowledged; raise OSError otherwise."""
         if self._delivery is None:
-            self._delivery = _Delivery(self._connect)
+            self._delivery = self._protocol(self._connect)
         self._delivery.sendmail(SENDER, [wanted.recipient], wanted.text)
 
     def _hang_up(self) -> None:

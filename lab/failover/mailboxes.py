@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is there at the end: in the database, and as a mail client sees it by POP3."""
+"""What is there at the end, as a mail client sees it by POP3 or by IMAP."""
 
 from __future__ import annotations
 
+import imaplib
 import poplib
+import re
 import socket
-from typing import Callable, Sequence, Set
-
-from kopano.standin.schema import User
-from twonode.lab import Lab
+from typing import Callable, Sequence, Set, Tuple, Union
 
 Connect = Callable[[float], socket.socket]
+"""Called with a timeout in seconds; returns a connection to the server, or raises OSError."""
 
 ANSWER_LIMIT = 30.0
 
-Refused = poplib.error_proto
-"""What a POP3 server's refusal is raised as."""
 
-QUERY = "SELECT message_id FROM kopano.messages"
+class Refused(Exception):
+    """A server does not do what a mail client asks for; the text is its answer."""
 
 
 class _Pop3(poplib.POP3):
@@ -31,28 +30,62 @@ class _Pop3(poplib.POP3):
         return self._connect(ANSWER_LIMIT)
 
 
-def in_database(lab: Lab, node: str) -> Set[str]:
-    """Return the Message-ID of every message in the database that runs on a node."""
-    said = lab.execute(node, ["mariadb", "--batch", "--skip-column-names", "-e", QUERY],
-                       timeout=60).stdout
-    return set(said.split())
+class _Imap(imaplib.IMAP4):
+    """imaplib's IMAP over a connection that somebody else makes."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        super().__init__("the floating address", timeout=ANSWER_LIMIT)
+
+    def _create_socket(self, timeout: object) -> socket.socket:
+        return self._connect(ANSWER_LIMIT)
 
 
-def by_pop3(connect: Connect, users: Sequence[User]) -> Set[str]:
+def by_pop3(connect: Connect, users: Sequence[Tuple[str, str]]) -> Set[str]:
     """Return the Message-ID of every message that the users can read.
 
-    connect: called with a timeout in seconds; returns a connection to the POP3 port.
-    Raises OSError, and Refused where the server refuses.
+    users: login and password of each.
+    Raises OSError and Refused.
     """
     found: Set[str] = set()
-    for user in users:
-        client = _Pop3(connect)
-        client.user(user.login)
-        client.pass_(user.password)
-        for number in range(1, client.stat()[0] + 1):
-            found.update(_message_ids(client.retr(number)[1]))
-        client.quit()
+    try:
+        for login, password in users:
+            client = _Pop3(connect)
+            client.user(login)
+            client.pass_(password)
+            for number in range(1, client.stat()[0] + 1):
+                found.update(_message_ids(client.retr(number)[1]))
+            client.quit()
+    except poplib.error_proto as error:
+        raise Refused(str(error)) from error
     return found
+
+
+def by_imap(connect: Connect, users: Sequence[Tuple[str, str]]) -> Set[str]:
+    """Return the Message-ID of every message whose whole text the users can read in their INBOX.
+
+    users, errors: as of by_pop3().
+    """
+    found: Set[str] = set()
+    try:
+        for login, password in users:
+            client = _Imap(connect)
+            client.login(login, password)
+            answer, counted = client.select("INBOX", readonly=True)
+            if answer != "OK":
+                raise Refused(f"{login} cannot open the inbox: {counted}")
+            if int(counted[0] or 0):
+                for part in client.fetch("1:*", "(RFC822)")[1]:
+                    found.update(_message_ids(_lines(part)))
+            client.logout()
+    except imaplib.IMAP4.error as error:
+        raise Refused(str(error)) from error
+    return found
+
+
+def _lines(part: Union[bytes, Tuple[bytes, bytes], None]) -> Sequence[bytes]:
+    """Return the lines of a message in one part of imaplib's answer, of which some are none."""
+    return re.split(rb"\r?\n", part[1]) if isinstance(part, tuple) else ()
 
 
 def _message_ids(lines: Sequence[bytes]) -> Set[str]:

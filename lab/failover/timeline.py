@@ -38,16 +38,20 @@ def longest_pause(receipts: Sequence[Receipt], begin: float, end: float) -> Opti
     return max(pauses, key=Pause.length) if pauses else None
 
 
-def render(fault: Fault, receipts: Sequence[Receipt]) -> List[str]:
-    """Return the timeline of a fault as lines of text."""
+def render(fault: Fault, deliveries: Sequence[Sequence[Receipt]]) -> List[str]:
+    """Return the timeline of a fault as lines of text.
+
+    deliveries: the receipts of each postman; the one who waited longest counts.
+    """
     rows = [(0.0, "fault", fault.what)]
     marked = set()
     for each in fault.happenings:
         role = ROLES.get(each.kind, "")
         rows.append((each.when - fault.when, "" if role in marked else role, each.text))
         marked.add(role)
-    pause = longest_pause(receipts, fault.when, fault.ended)
-    if pause is None:
+    pauses = [longest_pause(receipts, fault.when, fault.ended) for receipts in deliveries]
+    pause = max((each for each in pauses if each), key=Pause.length, default=None)
+    if pause is None or None in pauses:
         rows.append((fault.ended - fault.when, "mail", "no mail was accepted any more"))
     elif pause.length() < NOTICEABLE:
         rows.append((fault.ended - fault.when, "mail", "mail never stopped"))

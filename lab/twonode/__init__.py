@@ -35,7 +35,7 @@ install           putting the suite on a machine
 boot              what the first process of a machine does
 enter             running a command in a machine
 sandbox           a throwaway machine without a cluster
-layer             packages that only some sandboxes need, installed once over the image
+layer             packages that only some machines need, installed once over the image
 bmc               what a management controller answers by IPMI
 idrac             what it answers by SSH: the shell of an iDRAC
 idracaccess       the SSH that leads into that shell

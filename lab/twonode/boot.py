@@ -64,7 +64,8 @@ def node(plan: Plan, name: str, machine: Path, group: Path, sysrq: Optional[Path
     socket.sethostname(name)
     network.configure_cards(plan, name)
     root = machine / "root"
-    rootfs.assemble(Path(plan.image), machine / "disk", machine / "work", root, block_devices=disks)
+    rootfs.assemble(Path(plan.image), machine / "disk", machine / "work", root,
+                    layers=[Path(layer) for layer in plan.layers], block_devices=disks)
     rootfs.mount_cgroups(root)
     trigger = root / "proc/sysrq-trigger"
     if sysrq is not None and trigger.exists():

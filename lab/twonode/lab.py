@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
 from xml.etree import ElementTree
 
-from twonode import (bmc, chassislog, configuration, idracaccess, image, install, launcher, loop,
-                     rootfs)
+from twonode import (bmc, chassislog, configuration, idracaccess, image, install, launcher, layer,
+                     loop, rootfs)
 from twonode.chassislog import Entry
 from twonode.enter import KINDS, Door
+from twonode.layer import Recipe
 from twonode.plan import BMC_PASSWORD, BMC_USER, CLUSTER_LINKS, Places, Plan
 from twonode.sandbox import compiled_suite
 from twonode.supervisor import MAXIMUM_REQUEST, OUTSIDE
@@ -52,12 +53,14 @@ class Lab:
     def __init__(self, name: str = "default", *, suite: str = "bookworm",
                  nodes: Sequence[str] = ("alice", "bob"),
                  disks: Mapping[str, int] = {"kopano": 512, "mysql": 512},
-                 post_seconds: float = 15.0, provision: Iterable[Provision] = ()) -> None:
+                 layers: Sequence[Recipe] = (), post_seconds: float = 15.0,
+                 provision: Iterable[Provision] = ()) -> None:
         """Describe a lab; `up` builds it.
 
         name: tells it from the labs beside it; 1 to 10 of a-z, 0-9 and -.
         suite: the Debian release of the nodes, one of image.SUITES.
         disks: name -> MiB of each shared disk; the nodes see it as /dev/san-NAME, with an ext4.
+        layers: packages that the nodes have over the image, the uppermost first.
         post_seconds: how long the firmware takes at every power-on but the first.
         provision: called in order with each node's name and the directory that is its own disk,
             before its first boot; what they write there the node finds on its root.
@@ -65,8 +68,10 @@ class Lab:
         """
         self.name = name
         self.places = Places(name)
+        self._recipes = tuple(layers)
         self._wanted = Plan(name, suite, str(image.place(suite)), tuple(nodes), dict(disks),
-                            post_seconds)
+                            post_seconds,
+                            tuple(str(layer.place(suite, recipe)) for recipe in self._recipes))
         self._provision = list(provision)
 
     # -- life -------------------------------------------------------------------------------
@@ -76,9 +81,12 @@ class Lab:
 
         wait: return only when all nodes are online in the cluster.
         progress: called with a line of text for each step.
-        Raises LabError, image.ImageFailed and whatever a provision raises; then nothing is left.
+        Raises LabError, image.ImageFailed, layer.LayerFailed and whatever a provision raises; then
+        nothing is left.
         """
         image.ensure(self._wanted.suite, progress)
+        for recipe in self._recipes:
+            layer.ensure(self._wanted.suite, recipe, progress)
         with launcher.alone(self.name):
             if launcher.supervisor(self.name) is not None:
                 return
@@ -315,7 +323,8 @@ class Lab:
             idracaccess.write_client(disk_root, plan, secrets[0])
             for provision in self._provision:
                 provision(node, disk_root)
-            rootfs.adopt_directories(disk_root, Path(plan.image))
+            rootfs.adopt_directories(disk_root, Path(plan.image),
+                                     [Path(each) for each in plan.layers])
         outside = places.machine_disk(OUTSIDE)
         configuration.write_machine(outside, OUTSIDE, plan)
         idracaccess.write_servers(outside, plan, secrets[0])

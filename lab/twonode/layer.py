@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Packages that only some tests or benches need: installed once over the image, kept beside it.
 
-The image stays as it is, small and the same for every node. What the packages add to it lies in a
-directory of its own, a layer, which a sandbox puts over the image.
+The image stays as it is, small and the same for everyone. What the packages add to it lies in a
+directory of its own, a layer, which a sandbox or the nodes of a lab put over the image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, List, Mapping, Optional, Tuple
+from typing import Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from twonode import aptsources, image
 from twonode.plan import DATA
@@ -110,7 +110,14 @@ def _build(suite: str, recipe: Recipe, base: Path, target: Path,
     arrived = target.with_name(f".layer-building-{target.name}")
     with tempfile.TemporaryDirectory(prefix=".layer-building-", dir=DATA) as directory:
         disk = Path(directory) / "disk"
-        _fetch(suite, recipe, base, Path(directory) / "apt", disk / "var/cache/layer")
+        fetched = disk / "var/cache/layer"
+        try:
+            _fetch(suite, recipe, base, Path(directory) / "apt", fetched, aptsources.POCKETS)
+        except LayerFailed as error:
+            # As of image.ensure(): an archive may have lost what the indexes of updates name.
+            progress(f"{error}; once more, from {suite} without its updates")
+            shutil.rmtree(fetched)
+            _fetch(suite, recipe, base, Path(directory) / "again", fetched, ("",))
         progress("installing")
         with Sandbox(base, disk=disk, suite=False) as sandbox:
             said = sandbox.run(["/bin/sh", "-eu"], input=recipe.installation(), timeout=LIMIT)
@@ -125,16 +132,18 @@ def _build(suite: str, recipe: Recipe, base: Path, target: Path,
             shutil.rmtree(arrived, ignore_errors=True)
 
 
-def _fetch(suite: str, recipe: Recipe, base: Path, apt: Path, packages: Path) -> None:
+def _fetch(suite: str, recipe: Recipe, base: Path, apt: Path, packages: Path,
+           pockets: Sequence[str]) -> None:
     """Fetch the packages and all that the image lacks for them into the directory `packages`.
 
+    pockets: of the archive, as of aptsources.derive().
     apt: scratch space. The host's own lists, packages and settings are neither used nor changed,
     except for where it fetches from.
     """
     for directory in (packages / "partial", apt / "lists/partial", apt / "sources", apt / "empty"):
         directory.mkdir(parents=True)
     (apt / "sources/layer.sources").write_text(aptsources.render(aptsources.derive(
-        aptsources.read_host(), host=aptsources.host_codename(), suite=suite)))
+        aptsources.read_host(), host=aptsources.host_codename(), suite=suite, pockets=pockets)))
     settings = apt / "apt.conf"
     settings.touch(mode=0o600)          # a proxy's password may stand in there
     settings.write_text(aptsources.host_options() + "".join(

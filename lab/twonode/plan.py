@@ -62,6 +62,7 @@ class Plan:
     nodes: Tuple[str, ...]
     disks: Dict[str, int]       # name -> MiB
     post_seconds: float         # what the firmware takes at every power-on but the first
+    layers: Tuple[str, ...] = ()        # what the nodes have over the image, the uppermost first
 
     def __post_init__(self) -> None:
         """Refuse names that would not survive as host, interface and file names."""
@@ -82,6 +83,7 @@ class Plan:
         """Return the plan that `to_json` made the text of."""
         fields = json.loads(text)
         fields["nodes"] = tuple(fields["nodes"])
+        fields["layers"] = tuple(fields["layers"])
         return cls(**fields)
 
     def number(self, node: str) -> int:

@@ -25,18 +25,21 @@ LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0",
          "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
 
 
-def adopt_directories(disk: Path, image: Path) -> None:
-    """Give each directory of the disk that is also in the image the image's owner and mode.
+def adopt_directories(disk: Path, image: Path, layers: Sequence[Path] = ()) -> None:
+    """Give each directory of the disk that is also below it the owner and the mode it has there.
 
+    image, layers: as of assemble().
     In an overlay the upper directory's attributes win. Without this, a file put under
     /var/lib/pacemaker would take that directory away from the user hacluster.
     """
     for directory, _, _ in os.walk(disk):
-        original = image / Path(directory).relative_to(disk)
-        if original.is_dir() and not original.is_symlink():
-            facts = original.stat()
-            os.chown(directory, facts.st_uid, facts.st_gid)
-            os.chmod(directory, stat.S_IMODE(facts.st_mode))
+        for below in (*layers, image):
+            original = below / Path(directory).relative_to(disk)
+            if original.is_dir() and not original.is_symlink():
+                facts = original.stat()
+                os.chown(directory, facts.st_uid, facts.st_gid)
+                os.chmod(directory, stat.S_IMODE(facts.st_mode))
+                break
 
 
 def assemble(image: Path, disk: Path, work: Path, root: Path, *, layers: Sequence[Path] = (),

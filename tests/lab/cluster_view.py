@@ -11,7 +11,8 @@ from typing import Callable, Dict, FrozenSet, List, NamedTuple, Optional, TypeVa
 from xml.etree import ElementTree
 
 from failover import record
-from failover.cluster import KOPANO, Cluster, State
+from failover.cluster import Cluster, State
+from failover.products.kopano import KOPANO
 from failover.record import Happening
 from kopano.layout import SERVICES
 from twonode.lab import LabError

@@ -15,10 +15,11 @@ from typing import Callable, Dict, List, Optional
 from xml.etree import ElementTree
 
 from cluster_view import ClusterView
-from failover import configuration, mailboxes
-from failover.cluster import DATABASE, KOPANO, Cluster
+from failover import configuration
+from failover.cluster import Cluster
 from failover.mail import Postman
-from kopano.provision import USERS
+from failover.products import kopano
+from failover.products.kopano import DATABASE, KOPANO, Kopano
 from twonode.lab import LabError
 
 FIRMWARE_SECONDS = 5.0
@@ -26,9 +27,6 @@ FIRMWARE_SECONDS = 5.0
 
 DEEP_INTERVAL = 5
 """Seconds between two monitors of depth 10; tests wait for them."""
-
-LETTERS_PER_SECOND = 5.0
-LMTP_PORT, POP3_PORT = 2003, 110
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -48,7 +46,7 @@ class ServingCluster(ClusterView):
 
         name, suite: as of twonode.lab.Lab.
         """
-        cluster = Cluster(name, suite, post_seconds=FIRMWARE_SECONDS)
+        cluster = Cluster(Kopano(), name, suite, post_seconds=FIRMWARE_SECONDS)
         cluster.text, changed = re.subn(
             r"op monitor interval=\d+s (timeout=\d+s OCF_CHECK_LEVEL=10)",
             rf"op monitor interval={DEEP_INTERVAL}s \1", cluster.text)
@@ -70,8 +68,7 @@ class ServingCluster(ClusterView):
         """Let mail run; return when the first letter is accepted."""
         self.spoilt = True
         self.began = time.time()
-        postman = Postman(lambda timeout: self._connect(LMTP_PORT, timeout),
-                          [user.email for user in USERS], LETTERS_PER_SECOND)
+        [postman] = self.cluster.product.postmen(self._connect)
         postman.start()
         self._postman = postman
         self.wait_until("the first letter is accepted", lambda: bool(postman.receipts))
@@ -142,9 +139,9 @@ class ServingCluster(ClusterView):
         assert waiting == 0, f"{waiting} letters wait; the last answer: {postman.refusals[-1:]}"
         acknowledged = {receipt.message_id for receipt in postman.receipts}
         node = self.place_of(DATABASE)
-        lost = acknowledged - mailboxes.in_database(self.lab, node)
+        lost = acknowledged - kopano.in_database(self.lab, node)
         assert not lost, f"{len(lost)} acknowledged messages are not in the database"
-        read = mailboxes.by_pop3(lambda timeout: self._connect(POP3_PORT, timeout), USERS)
+        read = kopano.by_pop3(self._connect)
         unreadable = acknowledged - read
         assert not unreadable, f"{len(unreadable)} acknowledged messages cannot be read"
         # The next test has enough to read.
@@ -167,9 +164,9 @@ class ServingCluster(ClusterView):
         now = time.time()
         self.wait_until("mail is accepted", lambda: self.postman.acknowledged_since(now))
 
-    def _connect(self, port: int, timeout: float) -> socket.socket:
+    def _connect(self, address: str, port: int, timeout: float) -> socket.socket:
         try:
-            return self.lab.connect(configuration.KOPANO_ADDRESS, port, timeout)
+            return self.lab.connect(address, port, timeout)
         except LabError as error:
             # Only after a test that has failed, when the laboratory goes before the postman.
             raise OSError(str(error)) from error
@@ -214,7 +211,8 @@ class ServingCluster(ClusterView):
 
         path: below examples/.
         """
-        text = configuration.adapt((EXAMPLES / path).read_text(), self.lab.plan)
+        text = configuration.adapt((EXAMPLES / path).read_text(), self.lab.plan,
+                                   self.cluster.product.differences)
         self.run("crm", "-F", "configure", "load", "update", "-", input=text, timeout=120)
 
     def bring_to(self, node: str) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from failover import configuration
+from failover.products import kopano
 from serving_cluster import ServingCluster
 
 GUARDS = ("mysql_guard", "kopano_guard")
@@ -27,8 +27,8 @@ def is_untouched(cluster: ServingCluster, node: str) -> bool:
     """Say whether a node has mounted nothing, has no address and runs nothing."""
     addresses = cluster.run("ip", "-o", "address", node=node)
     return (cluster.mounts(node) == [] and cluster.processes(node) == {}
-            and configuration.KOPANO_ADDRESS not in addresses
-            and configuration.MYSQL_ADDRESS not in addresses)
+            and kopano.KOPANO_ADDRESS not in addresses
+            and kopano.MYSQL_ADDRESS not in addresses)
 
 
 def nothing_is_touched_anywhere(cluster: ServingCluster) -> None:

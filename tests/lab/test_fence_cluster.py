@@ -52,7 +52,7 @@ class Fencing(NamedTuple):
 @pytest.fixture(scope="module")
 def lab(make_lab: Callable[..., Lab]) -> Lab:
     """Return two nodes with what the examples' devices log in with, and no device yet."""
-    lab = make_lab(post_seconds=FIRMWARE_SECONDS, provision=[configuration.install])
+    lab = make_lab(post_seconds=FIRMWARE_SECONDS, provision=[configuration.install_secret])
     load(lab, "property stonith-enabled=true stonith-timeout=120s")
     return lab
 

@@ -82,7 +82,7 @@ def test_the_timeline_counts_from_the_fault_and_is_in_order() -> None:
               Happening(1010.4, "fenced", "bob", "alice", "bob fenced by alice"),
               Happening(1016.0, "started", "a", "alice", "a started on alice"),
               Happening(1017.0, "started", "b", "alice", "b started on alice")),
-        [Receipt(999.9, "1"), Receipt(1014.2, "2"), Receipt(1014.4, "3")])
+        [[Receipt(999.9, "1"), Receipt(1014.2, "2"), Receipt(1014.4, "3")]])
     assert [line.split() for line in lines[1:]] == [
         "0.0 s fault bob's power was cut".split(),
         "2.1 s detected alice: bob is lost".split(),
@@ -94,17 +94,25 @@ def test_the_timeline_counts_from_the_fault_and_is_in_order() -> None:
 
 def test_only_the_first_sign_of_a_fault_is_called_its_detection() -> None:
     lines = timeline.render(fault(1003.0, Happening(1001, "missed", "A", "alice", "silent"),
-                                  Happening(1002, "lost", "bob", "alice", "lost")), [])
+                                  Happening(1002, "lost", "bob", "alice", "lost")), [[]])
     assert sum("detected" in line for line in lines) == 1
 
 
 def test_mail_that_went_on_is_not_said_to_have_stopped() -> None:
     receipts = [Receipt(1000 + tenth / 10, str(tenth)) for tenth in range(100)]
-    assert "mail never stopped" in timeline.render(fault(1005.0), receipts)[-1]
+    assert "mail never stopped" in timeline.render(fault(1005.0), [receipts])[-1]
+
+
+def test_of_several_postmen_the_one_who_waited_longest_counts() -> None:
+    steady = [Receipt(1000 + tenth / 10, str(tenth)) for tenth in range(100)]
+    patient = [Receipt(1000.2, "a"), Receipt(1004.2, "b")]
+    for deliveries in ([steady, patient], [patient, steady]):
+        assert "after 4.0 s without" in timeline.render(fault(1005.0), deliveries)[-1]
+    assert "no mail was accepted" in timeline.render(fault(1005.0), [steady, []])[-1]
 
 
 def test_mail_that_never_came_back_is_said_to() -> None:
-    lines = timeline.render(fault(1005.0), [Receipt(999.0, "before")])
+    lines = timeline.render(fault(1005.0), [[Receipt(999.0, "before")]])
     assert "no mail was accepted any more" in lines[-1]
 
 

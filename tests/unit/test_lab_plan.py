@@ -31,7 +31,8 @@ def a_plan(**changes: object) -> plan.Plan:
 # -- plan ---------------------------------------------------------------------------------------
 
 def test_a_plan_survives_its_journey_to_the_supervisor() -> None:
-    assert plan.Plan.from_json(a_plan().to_json()) == a_plan()
+    for ours in (a_plan(), a_plan(layers=("/mail", "/more"))):
+        assert plan.Plan.from_json(ours.to_json()) == ours
 
 
 def test_every_machine_has_an_address_of_its_own() -> None:
@@ -111,6 +112,14 @@ def test_a_file_on_the_disk_does_not_change_the_mode_of_the_image_s_directories(
     rootfs.adopt_directories(tmp_path / "disk", tmp_path / "image")
     assert (tmp_path / "disk/var/private").stat().st_mode & 0o777 == 0o750
     assert (tmp_path / "disk/var/new").stat().st_mode & 0o777 == 0o711
+
+
+def test_a_layer_s_directories_count_before_those_of_the_image(tmp_path: Path) -> None:
+    for directory, mode in (("image/srv", 0o750), ("layer/srv", 0o700), ("disk/srv", 0o755)):
+        (tmp_path / directory).mkdir(parents=True)
+        (tmp_path / directory).chmod(mode)
+    rootfs.adopt_directories(tmp_path / "disk", tmp_path / "image", [tmp_path / "layer"])
+    assert (tmp_path / "disk/srv").stat().st_mode & 0o777 == 0o700
 
 
 def test_each_controller_has_the_address_of_its_node(tmp_path: Path) -> None:
