@@ -43,7 +43,8 @@ class Identity:
             if word in lowered and whole.search(lowered):
                 return word.decode("utf-8", "surrogateescape")
         if self._six and b":" in content:
-            for token in _SIX.findall(content):
+            for found in _SIX.finditer(content):
+                token = found.group()
                 # One address has many ways to be written, so each is compared as the kernel has it.
                 text = token.rstrip(b":.").decode("ascii")
                 for candidate in (text, token.decode("ascii"), text.rpartition(":")[0]):

@@ -13,7 +13,7 @@ import errno
 import hashlib
 import os
 import stat
-from typing import Collection, Iterator, Mapping, Union
+from typing import Callable, Collection, Iterator, Mapping, Union
 
 from mailha import errors
 from mailha.sync import attributes
@@ -132,13 +132,15 @@ class Scanner:
     """Reads what is selected.
 
     identity: withhold files that hold it; None on the receiver, whose files are only compared.
+    written: tells of a path whether somebody has it open for writing; such a file is unstable.
     """
 
-    def __init__(self, machine: Machine, selection: Selection, identity: Identity | None = None
-                 ) -> None:
+    def __init__(self, machine: Machine, selection: Selection, identity: Identity | None = None,
+                 written: Callable[[str], bool] | None = None) -> None:
         self._machine = machine
         self._selection = selection
         self._identity = identity
+        self._written = written
         self._owners = Owners(machine)
 
     def scan(self) -> Scan:
@@ -165,14 +167,14 @@ class Scanner:
                                     sum(1 for path in scan.entries if path.startswith(inside)))
             for path in self._selection.files:
                 if path not in scan.entries:
-                    scan.add(self._look(beneath, path))
+                    scan.add(self.look_beneath(beneath, path))
         return scan
 
     def look(self, path: str) -> Found:
         """Return what is at one path now. Raises errors.Failed as scan() does."""
         self._owners.refresh()
         with Beneath(self._machine.root) as beneath:
-            return self._look(beneath, path)
+            return self.look_beneath(beneath, path)
 
     def read(self, path: str) -> tuple[Found, bytes]:
         """Return what is at one path now, and the content that its digest is of.
@@ -182,7 +184,7 @@ class Scanner:
         self._owners.refresh()
         content: list[bytes] = []
         with Beneath(self._machine.root) as beneath:
-            found = self._look(beneath, path, content)
+            found = self.look_beneath(beneath, path, content)
         return found, b"".join(content)
 
     def walk(self, path: str) -> Scan:
@@ -197,7 +199,9 @@ class Scanner:
                 pass
         return scan
 
-    def _look(self, beneath: Beneath, path: str, content: list[bytes] | None = None) -> Found:
+    def look_beneath(self, beneath: Beneath, path: str, content: list[bytes] | None = None
+                     ) -> Found:
+        """Do what look() does, with directories that are open already. content: it is added."""
         try:
             parent, name = beneath.parent(path)
         except (NoParent, NotADirectory) as error:
@@ -270,6 +274,8 @@ class Scanner:
                     return LeftOut(path, f"it has more than {LARGEST_FILE >> 20} MiB")
                 pieces = list(_pieces(descriptor))
                 carried = attributes.read(descriptor, self._owners)
+                if self._written is not None and self._written(self._machine.root + path):
+                    return Unstable(path, "somebody is writing it")
                 if _identical(before, os.fstat(descriptor)):
                     entry = self._made(path, FILE, before)
                     entry.attributes = carried

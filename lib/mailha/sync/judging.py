@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the receiver lets a sender do, whatever the sender believes.
+
+A deletion is the one change that a mistake of the sender multiplies: an /etc that is not mounted
+looks like one from which everything was deleted. So only what was replicated is ever deleted, not
+too much at a time, and never all that a directory held, unless an administrator says so.
+"""
+
+from __future__ import annotations
+
+from typing import Collection
+
+from mailha.sync.manifest import RECENT, Manifest
+from mailha.sync.selection import Selection
+from mailha.sync.state import State
+
+AGREED, CHANGED, UNSENT, FOREIGN = "agreed", "changed", "unsent", "foreign"
+
+ALWAYS_DELETED = 10
+"""So many paths may be deleted within RECENT seconds in any case."""
+MOST_DELETED = 100
+"""And never more than so many, nor more than this share of all that is replicated."""
+LARGEST_SHARE = 0.2
+
+
+class Problem:
+    """Why a change was not made. code: for programs; see mailha.sync.receiving."""
+
+    def __init__(self, path: str, code: str, reason: str) -> None:
+        self.path = path
+        self.code = code
+        self.reason = reason
+
+    def to_message(self) -> dict[str, str]:
+        """Return it as it goes over the wire."""
+        return {"path": self.path, "code": self.code, "reason": self.reason}
+
+
+def standing(manifest: Manifest, state: State, path: str, fingerprint: str) -> str:
+    """Return how what is at a path of this node stands to what was agreed on.
+
+    AGREED: it is what it should be. CHANGED: it was changed here. UNSENT: this node was active and
+    had not sent it. FOREIGN: it was never replicated.
+    """
+    known = manifest.fingerprints(path)
+    if fingerprint in known:
+        return AGREED
+    if known:
+        return UNSENT if state.was_sender else CHANGED
+    return UNSENT if state.was_sender and state.complete else FOREIGN
+
+
+def too_many(manifest: Manifest, deleted: Collection[str]) -> str:
+    """Return why so many paths may not be deleted, "" if they may.
+
+    deleted: those of them that were replicated.
+    """
+    count = len(deleted) + manifest.recently_deleted()
+    if count > ALWAYS_DELETED and (count > MOST_DELETED or count > LARGEST_SHARE * len(manifest)):
+        return (f"{count} of {len(manifest)} paths would be deleted within {RECENT:g} s")
+    return ""
+
+
+def emptied(manifest: Manifest, selection: Selection, deleted: Collection[str]) -> dict[str, str]:
+    """Return the directories that would lose all that they hold, with the reason, by root.
+
+    deleted: paths that are to be deleted and were replicated.
+    """
+    found = {}
+    gone = frozenset(deleted)
+    for root in selection.directories:
+        inside = root + "/"
+        if not any(path.startswith(inside) for path in gone):
+            continue
+        had = [path for path in manifest.paths() if path.startswith(inside)]
+        if len(had) > 1 and gone.issuperset(had):
+            found[root] = f"all that was replicated in {root} would be deleted"
+    return found

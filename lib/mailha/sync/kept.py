@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Previous copies of everything that was overwritten or deleted.
+
+A copy of /etc/postfix/main.cf is called etc/postfix/main.cf~20261121T133501.123456Z~replaced. It is
+the old file itself under a second name where the file system allows it, with its owner, mode and
+attributes, in a directory that is root's alone. The last word tells why it was kept: "replaced",
+"deleted", "conflict" (changed here, behind the sender's back) or "unsent" (this node was active
+and had not sent it). Of the first two the ten newest of each path stay; the others stay until an
+administrator has seen them.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+import time
+from typing import Iterator, NamedTuple
+
+from mailha.sync.places import Places
+from mailha.system.files import failure
+from mailha.system.machine import Machine
+
+REPLACED, DELETED, CONFLICT, UNSENT = "replaced", "deleted", "conflict", "unsent"
+OPEN = (CONFLICT, UNSENT)
+"""The reasons that an administrator has to see."""
+GENERATIONS = 10
+MOST_OPEN = 100
+"""Copies of one path that an administrator has to see; of a path that flaps, the newest."""
+
+_NAME = re.compile(r"(?P<name>.*)~(?P<when>[0-9]{8}T[0-9]{6}\.[0-9]{6}Z)~"
+                   r"(?P<why>replaced|deleted|conflict|unsent)", re.DOTALL)
+_LONGEST = 255
+_ELSEWHERE = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
+
+
+class Copy(NamedTuple):
+    """A kept copy. path: of the original. when: UTC. why. place: where the copy is. size: bytes."""
+
+    path: str
+    when: str
+    why: str
+    place: str
+    size: int
+
+
+class Kept:
+    """The kept copies of a resource on this node."""
+
+    def __init__(self, machine: Machine, places: Places) -> None:
+        self._root = machine.root
+        self._directory = places.kept
+        self._names: dict[str, dict[str, list[str]]] = {}
+        self._open: dict[str, int] | None = None
+
+    def keep(self, parent: int, name: str, path: str, why: str) -> str:
+        """Keep what is at a path now and return the place of the copy.
+
+        parent, name: the opened directory that holds it, and its name there. The lock has to be
+        held. Raises errors.Failed; then it may not be overwritten.
+        """
+        above = os.path.dirname(path)
+        names = self._listed(above)
+        moment = time.time_ns() // 1000
+        while True:
+            when = time.strftime("%Y%m%dT%H%M%S", time.gmtime(moment // 10 ** 6))
+            called = f"{_short(name)}~{when}.{moment % 10 ** 6:06d}Z~{why}"
+            place = f"{self._directory}{above}/{called}"
+            try:
+                _second_name(parent, name, self._root + place)
+                break
+            except FileExistsError:
+                moment += 1
+            except OSError as error:
+                raise failure("keep a copy as", place, error) from None
+        names.setdefault(_short(name), []).append(called)
+        if self._open is not None and why in OPEN:
+            self._open[why] += 1
+        self._prune(above, names[_short(name)])
+        return place
+
+    def listing(self, path: str = "") -> list[Copy]:
+        """Return the copies of a path, of everything without one, the newest first.
+
+        Raises errors.Failed.
+        """
+        found = []
+        for copy in self._all(os.path.dirname(path) if path else ""):
+            if not path or _short(copy.path.rpartition("/")[2]) == _short(
+                    path.rpartition("/")[2]) and os.path.dirname(copy.path) == os.path.dirname(
+                    path):
+                found.append(copy)
+        return sorted(found, key=lambda copy: copy.when, reverse=True)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many copies an administrator has to see, by reason. Raises errors.Failed."""
+        if self._open is None:
+            self._open = dict.fromkeys(OPEN, 0)
+            for copy in self._all(""):
+                if copy.why in OPEN:
+                    self._open[copy.why] += 1
+        return dict(self._open)
+
+    def seen(self, copy: Copy) -> None:
+        """Note that an administrator has seen a copy: from now on it is one among others.
+
+        The lock has to be held. Raises errors.Failed.
+        """
+        place = copy.place[:-len(copy.why)] + REPLACED
+        try:
+            os.rename(self._root + copy.place, self._root + place)
+        except OSError as error:
+            raise failure("rename", copy.place, error) from None
+        self._names.clear()
+        self._open = None
+
+    def flush_needed(self, device: int) -> bool:
+        """Tell whether the copies lie on another file system than this device."""
+        return os.stat(self._root + self._directory).st_dev != device
+
+    def _listed(self, above: str) -> dict[str, list[str]]:
+        """Return the copies in the directory that mirrors one, by name; make it if need be."""
+        names = self._names.get(above)
+        if names is None:
+            place = self._root + self._directory + above
+            names = {}
+            try:
+                os.makedirs(place, 0o700, exist_ok=True)
+                for called in sorted(os.listdir(place)):
+                    found = _NAME.fullmatch(called)
+                    if found:
+                        names.setdefault(found["name"], []).append(called)
+            except OSError as error:
+                raise failure("make", self._directory + above, error) from None
+            self._names[above] = names
+        return names
+
+    def _prune(self, above: str, copies: list[str]) -> None:
+        """Remove copies of a path that are older than those that are to stay."""
+        if len(copies) <= GENERATIONS:
+            return
+        usual = [called for called in copies if not called.endswith(OPEN)]
+        waiting = [called for called in copies if called.endswith(OPEN)]
+        for called in usual[:-GENERATIONS] + waiting[:-MOST_OPEN]:
+            try:
+                os.unlink(f"{self._root}{self._directory}{above}/{called}")
+            except OSError:
+                pass        # one copy too many harms nobody
+            copies.remove(called)
+            self._open = None if called.endswith(OPEN) else self._open
+
+    def _all(self, above: str) -> Iterator[Copy]:
+        top = self._root + self._directory
+        for directory, _, files in os.walk(top + above, onerror=None):
+            for called in files:
+                found = _NAME.fullmatch(called)
+                if not found:
+                    continue
+                place = f"{directory[len(self._root):]}/{called}"
+                try:
+                    size = os.lstat(self._root + place).st_size
+                except OSError:
+                    continue
+                original = directory[len(top):] + "/" + found["name"]
+                yield Copy(original, found["when"], found["why"], place, size)
+
+
+def _short(name: str) -> str:
+    """Return the name as it begins a copy's; a long one is cut, with a digest of the whole."""
+    data = os.fsencode(name)
+    if len(data) <= _LONGEST - 40:
+        return name
+    return os.fsdecode(data[:180]) + "~" + hashlib.sha256(data).hexdigest()[:16]
+
+
+def _second_name(parent: int, name: str, place: str) -> None:
+    """Give a file or link a second name, or copy it where that cannot be. Raises OSError."""
+    try:
+        os.link(name, place, src_dir_fd=parent, follow_symlinks=False)
+        return
+    except OSError as error:
+        if error.errno not in _ELSEWHERE:
+            raise
+    if stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode):
+        os.symlink(os.readlink(name, dir_fd=parent), place)
+        return
+    source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+                     dir_fd=parent)
+    try:
+        copy = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+                       0o600)
+        try:
+            _copy(source, copy)
+        except OSError:
+            os.unlink(place)
+            raise
+        finally:
+            os.close(copy)
+    finally:
+        os.close(source)
+
+
+def _copy(source: int, copy: int) -> None:
+    found = os.fstat(source)
+    while True:
+        piece = os.read(source, 1 << 20)
+        if not piece:
+            break
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(copy, view):]
+    os.fchown(copy, found.st_uid, found.st_gid)
+    os.fchmod(copy, stat.S_IMODE(found.st_mode))
+    for name in os.listxattr(source):
+        try:
+            os.setxattr(copy, name, os.getxattr(source, name))
+        except OSError:
+            pass            # the file system of the copies has not what that of the original has
+    os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
+    # It lies on another file system than what is overwritten next, and has to be there first.
+    os.fsync(copy)

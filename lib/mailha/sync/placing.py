@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Making one file, link or directory what an entry says, in an opened directory.
+
+A file is complete before it has its name: made under another one that nobody else could have made
+(O_EXCL, O_NOFOLLOW, for root alone), then content, owner, mode, attributes and times, in this
+order. A key is thus never readable by others for a moment (csync2 issue 5), and a reader sees the old
+file or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from mailha.sync import attributes
+from mailha.sync.entry import Entry
+from mailha.sync.owners import Owners
+from mailha.sync.spool import Content
+
+PREFIX, SUFFIX = ".mailha-sync-", ".new"
+"""Names of files that are being made; the built-in list knows them."""
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def temporary_name() -> str:
+    """Return a name that nobody else has."""
+    return f"{PREFIX}{os.urandom(8).hex()}{SUFFIX}"
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a name is one of those that temporary_name() gives."""
+    return name.startswith(PREFIX) and name.endswith(SUFFIX)
+
+
+def make_file(parent: int, name: str, entry: Entry, content: Content, owners: Owners) -> int:
+    """Make a file and return it, open; the caller makes it durable, renames and closes it.
+
+    Raises OwnerUnknown, errors.Failed for an attribute, and OSError; nothing is left behind then.
+    """
+    uid, gid = owners.user(entry.owner, entry.uid), owners.group(entry.group, entry.gid)
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+                         0o600, dir_fd=parent)
+    try:
+        content.write_to(descriptor)
+        _dress(descriptor, entry, uid, gid, owners)
+        os.utime(descriptor, ns=(entry.mtime, entry.mtime))
+    except BaseException:
+        os.close(descriptor)
+        os.unlink(name, dir_fd=parent)
+        raise
+    return descriptor
+
+
+def make_link(parent: int, name: str, entry: Entry, owners: Owners) -> None:
+    """Make a symbolic link. Raises OwnerUnknown and OSError; nothing is left behind then."""
+    uid, gid = owners.user(entry.owner, entry.uid), owners.group(entry.group, entry.gid)
+    os.symlink(entry.target, name, dir_fd=parent)
+    try:
+        os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
+    except BaseException:
+        os.unlink(name, dir_fd=parent)
+        raise
+
+
+def make_directory(parent: int, name: str, entry: Entry, owners: Owners) -> int:
+    """Make a directory what the entry says, make it at all if need be, and return it, open.
+
+    Raises OwnerUnknown, errors.Failed for an attribute, and OSError, NotADirectoryError among them
+    when something else is there.
+    """
+    uid, gid = owners.user(entry.owner, entry.uid), owners.group(entry.group, entry.gid)
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent)
+    except FileExistsError:
+        pass
+    descriptor = os.open(name, _READ | os.O_DIRECTORY, dir_fd=parent)
+    try:
+        _dress(descriptor, entry, uid, gid, owners)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def signature(parent: int, name: str) -> tuple[int, ...]:
+    """Return what changes whenever a file is changed, without reading it. Raises OSError."""
+    found = os.lstat(name, dir_fd=parent)
+    return (found.st_dev, found.st_ino, found.st_mode, found.st_uid, found.st_gid, found.st_size,
+            found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _dress(descriptor: int, entry: Entry, uid: int, gid: int, owners: Owners) -> None:
+    """Give owner, mode and attributes to an open file or directory."""
+    found = os.fstat(descriptor)
+    if (found.st_uid, found.st_gid) != (uid, gid):
+        os.fchown(descriptor, uid, gid)
+    # After the owner, because a change of owner takes set-user-ID away.
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) != entry.mode:
+        os.fchmod(descriptor, entry.mode)
+    attributes.write(descriptor, entry.attributes, owners)
