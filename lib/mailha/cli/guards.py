@@ -214,13 +214,25 @@ def _off(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> N
     if not chosen:
         _say_none(terminal, options, sorted({guard.owner for guard in found}))
         return
+    _take_off(machine, terminal, chosen, force=options.force)
+
+
+def take_off_all(machine: Machine, terminal: Terminal, *, force: bool) -> None:
+    """Take all guards off, if there are any. Raises errors.MailhaError."""
+    chosen = [guard for guard in guard_table.find(machine) if guard.owner != guard_table.FOREIGN]
+    if chosen:
+        _take_off(machine, terminal, chosen, force=force)
+
+
+def _take_off(machine: Machine, terminal: Terminal, chosen: list[Guard], *, force: bool) -> None:
+    """Take these guards off. Raises errors.MailhaError."""
     owners = sorted({guard.owner for guard in chosen})
     held = []
     try:
         for owner in owners:
-            held += _hold(machine, terminal, owner, force=options.force)
+            held += _hold(machine, terminal, owner, force=force)
         for owner in owners:
-            _refuse_active(machine, terminal, owner, force=options.force)
+            _refuse_active(machine, terminal, owner, force=force)
         for guard in chosen:
             guards.take_down(machine, guard.unit)
         _after(machine, terminal, chosen)

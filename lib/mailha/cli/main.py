@@ -14,12 +14,12 @@ from typing import NoReturn, Sequence
 
 import mailha
 from mailha import errors
-from mailha.cli import accept_version, guards, storage, sync, terminal
+from mailha.cli import accept_version, guards, removal, storage, sync, terminal
 from mailha.cli.terminal import Terminal
 from mailha.ocf import defect
 from mailha.system.machine import Machine
 
-COMMANDS = (accept_version, guards, storage, sync)
+COMMANDS = (accept_version, guards, removal, storage, sync)
 
 SUCCESS, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 

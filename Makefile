@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Lays the suite where Pacemaker and people look for it; the packages of debian/ and rpm/ call this.
+#
+#     sudo make install                 onto this machine
+#     make install DESTDIR=/tmp/root    into a directory, for a package
+#     sudo make uninstall               takes away what "install" has laid
+#     make check                        types, style and unit tests
+#
+# Nothing is enabled, started or stopped by any of them.
+
+DESTDIR =
+PREFIX = /usr
+# Pacemaker looks for agents in /usr/lib/ocf and /usr/sbin alone: another PREFIX is for trials.
+OCF = $(PREFIX)/lib/ocf
+AGENTDIR = $(OCF)/resource.d/mailha
+LIBDIR = $(OCF)/lib/mailha
+SBINDIR = $(PREFIX)/sbin
+UNITDIR = $(PREFIX)/lib/systemd/system
+DOCDIR = $(PREFIX)/share/doc/mailha
+PYTHON = /usr/bin/python3
+# A monitor without compiled modules takes twice the time; Debian's packages compile on the node.
+COMPILE = yes
+
+INSTALL = install
+agents := $(notdir $(wildcard agents/*))
+programs := $(wildcard fence/* bin/*)
+units := $(wildcard units/*.service)
+modules := $(shell cd lib && find mailha -name '*.py' | sort)
+examples := $(shell find examples -type f | sort)
+
+.PHONY: all install uninstall check
+
+all:
+	@echo "There is nothing to build: sudo make install"
+
+install:
+	$(INSTALL) -d $(DESTDIR)$(AGENTDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(UNITDIR)
+	$(INSTALL) -m 0755 $(addprefix agents/,$(agents)) $(DESTDIR)$(AGENTDIR)
+	$(INSTALL) -m 0755 $(programs) $(DESTDIR)$(SBINDIR)
+	for unit in $(units); do $(INSTALL) -m 0644 $$unit $(DESTDIR)$(UNITDIR) || exit 1; done
+	for module in $(modules); do \
+	    $(INSTALL) -D -m 0644 lib/$$module $(DESTDIR)$(OCF)/lib/$$module || exit 1; done
+	for example in $(examples); do \
+	    mode=0644; if [ -x $$example ]; then mode=0755; fi; \
+	    $(INSTALL) -D -m $$mode $$example $(DESTDIR)$(DOCDIR)/$$example || exit 1; done
+	$(INSTALL) -m 0644 README.md CHANGELOG.md $(DESTDIR)$(DOCDIR)
+	if [ "$(COMPILE)" = yes ]; then \
+	    $(PYTHON) -m compileall -q -f -s "$(DESTDIR)" $(DESTDIR)$(LIBDIR); fi
+
+uninstall:
+	rm -rf $(DESTDIR)$(AGENTDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(DOCDIR)
+	rm -f $(addprefix $(DESTDIR)$(SBINDIR)/,$(notdir $(programs)))
+	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(units)))
+
+check:
+	tests/run lint unit
