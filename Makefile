@@ -17,6 +17,7 @@ LIBDIR = $(OCF)/lib/mailha
 SBINDIR = $(PREFIX)/sbin
 UNITDIR = $(PREFIX)/lib/systemd/system
 DOCDIR = $(PREFIX)/share/doc/mailha
+MANDIR = $(PREFIX)/share/man
 PYTHON = /usr/bin/python3
 # A monitor without compiled modules takes twice the time; Debian's packages compile on the node.
 COMPILE = yes
@@ -27,6 +28,7 @@ programs := $(wildcard fence/* bin/*)
 units := $(wildcard units/*.service)
 modules := $(shell cd lib && find mailha -name '*.py' | sort)
 examples := $(shell find examples -type f | sort)
+pages := $(patsubst man/%.in,%,$(wildcard man/*.[78].in))
 
 .PHONY: all install uninstall check
 
@@ -44,6 +46,10 @@ install:
 	    mode=0644; if [ -x $$example ]; then mode=0755; fi; \
 	    $(INSTALL) -D -m $$mode $$example $(DESTDIR)$(DOCDIR)/$$example || exit 1; done
 	$(INSTALL) -m 0644 README.md CHANGELOG.md $(DESTDIR)$(DOCDIR)
+	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8
+	$(PYTHON) -I man/generate $(DESTDIR)$(MANDIR)/.pages
+	cd $(DESTDIR)$(MANDIR)/.pages && chmod 0644 * && mv *.7 ../man7 && mv *.8 ../man8
+	rmdir $(DESTDIR)$(MANDIR)/.pages
 	if [ "$(COMPILE)" = yes ]; then \
 	    $(PYTHON) -m compileall -q -f -s "$(DESTDIR)" $(DESTDIR)$(LIBDIR); fi
 
@@ -51,6 +57,8 @@ uninstall:
 	rm -rf $(DESTDIR)$(AGENTDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(DOCDIR)
 	rm -f $(addprefix $(DESTDIR)$(SBINDIR)/,$(notdir $(programs)))
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(units)))
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man7/,$(filter %.7,$(pages)))
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(filter %.8,$(pages)))
 
 check:
 	tests/run lint unit

@@ -23,7 +23,6 @@ PLACES = (
     ("lib/mailha", LIBRARY),
     ("bin", "usr/sbin"),
     ("units", "usr/lib/systemd/system"),
-    ("man", "usr/share/man"),
 )
 """Folder of the checkout -> place on a node, without the slash in front. A folder that does not
 exist is left out."""

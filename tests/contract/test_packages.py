@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The Debian package and the RPM: built by the distributions' own tools, installed, upgraded, removed.
+"""The Debian package and the RPM: built by their own tools, installed, upgraded, removed.
 
 The upgrade is the measured incident: monitors that run while every module of the library is
 replaced met modules of two releases, 35 times in 9,668 runs.
@@ -205,10 +205,11 @@ def test_a_removal_is_refused_while_a_resource_runs_and_says_how_to_go_on(
         shell(installed, "rm /run/mailha/active/kopano_services")
 
 
-UPGRADES = 100
+UPGRADES = int(os.environ.get("MAILHA_UPGRADES", "15"))
+"""One takes seconds, mostly to compile; the figure in the documents was measured with a hundred."""
 
 
-def test_a_hundred_upgrades_fail_no_monitor(installed: Sandbox, deb: str) -> None:
+def test_upgrades_fail_no_monitor(installed: Sandbox, deb: str) -> None:
     """Monitors run without a pause while two packages, whose modules all differ, take turns."""
     done = installed.run(["/usr/bin/python3", "-", deb, str(UPGRADES)], input=UPGRADE_LOOP,
                          timeout=LIMIT)
@@ -235,13 +236,16 @@ def changed(version, rename):
             text = text.replace(word, word + version)
         with open(path, "w") as file:
             file.write(text + f"\n# {version}\n")
+        # Python knows a compiled module by the source's second and size, as in two releases.
+        moment = {"one": 1600000000, "two": 1700000000}[version]
+        os.utime(path, (moment, moment))
     made = f"/tmp/mailha-{version}.deb"
     subprocess.run(["dpkg-deb", "-Zgzip", "-z1", "-b", tree, made], check=True,
                    stdout=subprocess.DEVNULL)
     return made
 
 # Names that one module defines and others use: as attribute, by import, as a method.
-WORDS = ("of_resource", "standard_files", "perform", "BudgetSpent", "is_recurring", "make_directory")
+WORDS = ("of_resource", "perform", "BudgetSpent", "is_recurring", "make_directory")
 packages = [changed("one", WORDS), changed("two", WORDS)]
 runs, wrong, over = [0], [], threading.Event()
 environment = {"OCF_RESOURCE_INSTANCE": "guard", "OCF_RESKEY_CRM_meta_interval": "10000",
@@ -283,8 +287,8 @@ def test_removing_takes_the_guards_away_and_purging_the_state(installed: Sandbox
         [ ! -e {guard} ]; [ ! -e /run/mailha ]; [ -e /var/lib/mailha/accepted ]
         dpkg -P mailha
         [ ! -e /var/lib/mailha ]; [ ! -e /etc/mailha/sync ]; [ -e /etc/mailha/bmc-password ]""")
-    left: List[str] = shell(installed, f"find {LIBRARY} {PLACE} /usr/sbin/mailha /usr/sbin/fence_ipmi"
-                            " 2>/dev/null || true").stdout.split()
+    left: List[str] = shell(installed, f"find {LIBRARY} {PLACE} /usr/sbin/mailha "
+                            "/usr/sbin/fence_ipmi 2>/dev/null || true").stdout.split()
     assert left == []
 
 
