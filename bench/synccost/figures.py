@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the rounds of a contestant come to. Times are seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from sidebyside.spread import Spread, spread
+
+
+@dataclass
+class Measured:
+    """What was measured of one contestant.
+
+    latency: by kind of change, None for one that never arrived. burst, contended: of a thousand
+    changes, alone and with another writer on the target's disk. lost: by case, how often of how
+    often. cpu: seconds a round. changes: how many changes a round had. memory: mebibytes, by node.
+    """
+
+    name: str
+    latency: Dict[str, List[Optional[float]]] = field(default_factory=dict)
+    burst: List[Optional[float]] = field(default_factory=list)
+    contended: List[Optional[float]] = field(default_factory=list)
+    lost: Dict[str, Tuple[int, int]] = field(default_factory=dict)
+    cpu: List[float] = field(default_factory=list)
+    changes: int = 0
+    memory: List[Dict[str, float]] = field(default_factory=list)
+
+    def median(self) -> Optional[float]:
+        """Return the median over the changes of all kinds; None if half of them never arrived."""
+        return middle([each for values in self.latency.values() for each in values])
+
+    def losses(self) -> int:
+        """Return in how many cases something was lost."""
+        return sum(1 for lost, _ in self.lost.values() if lost)
+
+
+def middle(values: Sequence[Optional[float]]) -> Optional[float]:
+    """Return the median; what never arrived is later than all else."""
+    ordered = sorted(values, key=lambda value: float("inf") if value is None else value)
+    arrived = [value for value in values if value is not None]
+    if len(arrived) == len(ordered):
+        return spread(arrived).median if arrived else None
+    return ordered[len(ordered) // 2]
+
+
+def milliseconds(values: Sequence[Optional[float]]) -> Optional[Spread]:
+    """Return median and quartiles in milliseconds of what arrived; None if nothing did."""
+    arrived = [value * 1e3 for value in values if value is not None]
+    return spread(arrived) if arrived else None

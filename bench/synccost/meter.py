@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One change, or a thousand: how long until the other side is identical.
+
+The bench looks at both trees from outside, by itself, and asks no contestant whether it is done.
+Only where one says that a change is durable is that waited for, after the change was seen.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import Dict, Iterator, List, Optional
+
+from synccost.changes import ALL, Change, burst, identical
+from synccost.contestant import Contestant, Running
+from synccost.stage import Stage
+
+INTERVAL = 0.0003
+"""Seconds between two looks; a look takes a tenth of that."""
+
+BURST_LIMIT = 60.0
+
+CHUNK, PAUSE = 4 << 20, 0.2
+"""The other writer on the target's disk: so many bytes, and so many seconds until the next. It
+never syncs, so that who syncs the disk has to write its data as well."""
+
+
+def one(stage: Stage, running: Running, contestant: Contestant, change: Change, number: int,
+        ) -> Optional[float]:
+    """Make a change and return the seconds until it had arrived; None for never."""
+    began = time.perf_counter()
+    change.make(stage.source.disk.tree, number)
+    return _arrival(stage, running, change.paths(number), began, contestant.limit)
+
+
+def together(stage: Stage, running: Running, contestant: Contestant, number: int,
+             ) -> Dict[str, Optional[float]]:
+    """Make one change of each kind at once; return the same for each."""
+    began = time.perf_counter()
+    for change in ALL:
+        change.make(stage.source.disk.tree, number)
+    found: Dict[str, Optional[float]] = {}
+    waiting = list(ALL)
+    while waiting and time.perf_counter() - began < contestant.limit:
+        for change in waiting[:]:
+            if all(_same(stage, path) for path in change.paths(number)):
+                found[change.name] = time.perf_counter() - began
+                waiting.remove(change)
+        time.sleep(INTERVAL)
+    return {change.name: found.get(change.name) for change in ALL}
+
+
+def thousand(stage: Stage, running: Running, mark: str) -> Optional[float]:
+    """Rewrite a thousand files; return the seconds from the first on until all had arrived."""
+    began = time.perf_counter()
+    paths = burst(stage.source.disk.tree, mark)
+    return _arrival(stage, running, paths, began, BURST_LIMIT)
+
+
+@contextmanager
+def another_writer(stage: Stage) -> Iterator[None]:
+    """Have somebody write to the disk of the target meanwhile."""
+    ended = threading.Event()
+    path = stage.target.disk.tree.parent / "disk/other"
+    data = bytes(CHUNK)
+
+    def write() -> None:
+        with open(path, "wb", buffering=0) as file:
+            while not ended.wait(PAUSE):
+                if file.tell() >= 16 * CHUNK:
+                    file.seek(0)
+                file.write(data)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        path.unlink()
+
+
+def _arrival(stage: Stage, running: Running, paths: List[str], began: float, limit: float,
+             ) -> Optional[float]:
+    source, target = str(stage.source.disk.tree), str(stage.target.disk.tree)
+    waiting = list(paths)
+    while waiting:
+        while waiting and identical(f"{source}/{waiting[-1]}", f"{target}/{waiting[-1]}"):
+            waiting.pop()
+        if waiting:
+            if time.perf_counter() - began > limit:
+                return None
+            time.sleep(INTERVAL)
+    running.acknowledged()
+    return time.perf_counter() - began
+
+
+def _same(stage: Stage, path: str) -> bool:
+    return identical(f"{stage.source.disk.tree}/{path}", f"{stage.target.disk.tree}/{path}")
