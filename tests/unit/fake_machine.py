@@ -148,6 +148,9 @@ class FakeFiles:
     def modified(self, path: str) -> Optional[float]:
         return self.times.get(path) if path in self.content else None
 
+    def inode(self, path: str) -> int:
+        return sorted(self.content).index(path) + 1000 if path in self.content else 0
+
     def link(self, path: str) -> str:
         return ""
 

@@ -194,6 +194,12 @@ class FakeProcesses:
                              if process.alive and process.runs(executable)]
                 for executable in executables}
 
+    def find_java(self, mains: Iterable[str]) -> Dict[str, List[Process]]:
+        return {main: [process for process in self.all()
+                       if process.alive and process.executable.endswith("/java")
+                       and any(main in argument for argument in process.arguments)]
+                for main in mains}
+
     def is_same(self, process: Process) -> bool:
         now = self.read(process.pid)
         return now is not None and now.start_time == process.start_time and now.alive

@@ -27,7 +27,7 @@ class Examination:
 
     names: the services that the group has; optional ones that cannot run here are taken out, with a
     warning. manager: who runs them. units: what systemd says of the unit of each, by service.
-    mount_point: where the data's disk is mounted, as far as that has been looked for.
+    mount_points: where its data's disks are mounted, as far as that has been looked for.
 
     Reads the parameters optional_services, data_dir and require_mount.
     """
@@ -40,7 +40,7 @@ class Examination:
         self.names = list(self._all)
         self.manager = manager
         self.units: dict[str, dict[str, Any]] = {}
-        self.mount_point = ""
+        self.mount_points: list[str] = []
 
     # What a product says
 
@@ -69,6 +69,10 @@ class Examination:
         """Return the file that says on which addresses a service listens."""
         return self.service(name).configuration
 
+    def directories(self) -> Iterator[str]:
+        """Yield the directories that have to be there, and not merely their mount points."""
+        yield self._call.parameters["data_dir"]
+
     def data_paths(self) -> Iterator[tuple[str, str]]:
         """Yield where data lies beside data_dir, each with the file that says so."""
         return iter(())
@@ -82,7 +86,7 @@ class Examination:
     def group(self) -> Group:
         """Return the group of the services that can run here."""
         return Group(self._call.resource, self.manager, [self.found(name) for name in self.names],
-                     self.optional(), self.mount_point,
+                     self.optional(), self.mount_points,
                      [name for name in self._all if name not in self.names])
 
     def examine(self) -> Group:
@@ -142,9 +146,12 @@ class Examination:
                 or not self._call.parameters["require_mount"]:
             return
         directory = self._call.parameters["data_dir"]
+        self.mount_points = []
         try:
-            self.mount_point = mounted.require(self._machine, directory,
-                                               timeout=share(self._call))
+            for each in self.directories():
+                place = mounted.require(self._machine, each, timeout=share(self._call))
+                if place not in self.mount_points:
+                    self.mount_points.append(place)
             for path, source in self.data_paths():
                 self._refuse_own_disk(source, path, directory)
         except errors.MailhaError as error:

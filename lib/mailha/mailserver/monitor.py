@@ -77,13 +77,13 @@ def _group(call: Call, record: Active) -> Group:
 
     Which services are optional matters once one of them does not serve, and is read then.
     """
-    return Group(call.resource, record.manager, record.services, (), record.mount_point)
+    return Group(call.resource, record.manager, record.services, (), record.mount_points)
 
 
 def _with_optional(call: Call, group: Group) -> Group:
     """Return the group with what the parameters say of today about optional services."""
     return Group(group.resource, group.manager, group.services,
-                 call.parameters["optional_services"], group.mount_point)
+                 call.parameters["optional_services"], group.mount_points)
 
 
 def _probe(call: Call, machine: Machine, group: Group, seen: list[Sight], *,
@@ -105,8 +105,9 @@ def _judge(call: Call, machine: Machine, group: Group, seen: list[Sight],
             from mailha.services import monitoring
             try:
                 monitoring.judge(machine, _with_optional(call, group), seen)
-            except errors.Failed:
-                excused = excuse(call, machine, group, seen) if excuse is not None else None
+            except (errors.Failed, errors.NotRunning):
+                excused = excuse(call, machine, _with_optional(call, group), seen) \
+                    if excuse is not None and record is not None else None
                 if excused is None:
                     raise
                 return excused
@@ -125,25 +126,26 @@ def _require_ground(call: Call, machine: Machine, group: Group) -> None:
     They do not notice: what is written goes to a disk that nobody sees any more, and the address
     may be on another node by now.
     """
-    if group.mount_point and not evidence.is_plainly_mounted(machine, group.mount_point) \
+    if group.mount_points and not evidence.are_plainly_mounted(machine, group.mount_points) \
             and call.parameters["require_mount"]:
-        _require_mount(call, machine, group.mount_point)
+        for place in group.mount_points:
+            _require_mount(machine, place)
     hosts = {listening.host for service in group.services for listening in service.listens}
     here = machine.sockets.local_addresses()
     if not all(is_local(host, here) for host in hosts):
         _require_addresses(call, machine, _with_optional(call, group))
 
 
-def _require_mount(call: Call, machine: Machine, mount_point: str) -> None:
+def _require_mount(machine: Machine, mount_point: str) -> None:
     """Raise errors.Failed unless a disk that can be written to is visible at the mount point."""
     from mailha.storage import mountinfo
     mount = mountinfo.mount_of(machine, mount_point)
     if mount.mount_point != mount_point:
-        raise errors.Failed(f"the disk with {call.parameters['data_dir']} is no longer mounted "
-                            f"at {mount_point}", remedy="see who has unmounted it")
+        raise errors.Failed(f"the disk with its data is no longer mounted at {mount_point}",
+                            remedy="see who has unmounted it")
     if mount.read_only:
-        raise errors.Failed(f"the disk with {call.parameters['data_dir']}, {mount.source}, has "
-                            "become read-only", remedy="see the kernel's log for errors of it")
+        raise errors.Failed(f"the disk with its data, {mount.source} at {mount_point}, has become "
+                            "read-only", remedy="see the kernel's log for errors of it")
 
 
 def _require_addresses(call: Call, machine: Machine, group: Group) -> None:

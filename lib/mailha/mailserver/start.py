@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from mailha import errors
 from mailha.mailserver import permission
-from mailha.services import active, evidence, lock
+from mailha.services import active, evidence, greetings, lock
 from mailha.services.managers import manager_of
 from mailha.services.service import Group
 from mailha.services.starting import Start
@@ -43,10 +43,9 @@ class MailServerStart:
 
     # What a product says
 
-    def names(self) -> tuple[str, ...]:
-        """Return the services that the resource names, those that cannot run here included."""
-        names: tuple[str, ...] = self._call.parameters["services"]
-        return names
+    def complete(self, recorded: set[str]) -> bool:
+        """Tell whether the services that a start has recorded are all that the resource names."""
+        return recorded == set(self._call.parameters["services"])
 
     def optional(self) -> tuple[str, ...]:
         """Return the names of the services without which the group may be started."""
@@ -89,8 +88,9 @@ class MailServerStart:
         """
         return ""
 
-    def prove(self, service: Service, timeout: float) -> None:
-        """Raise errors.Failed as long as a service that greets does not truly serve."""
+    def ask(self, service: Service, timeout: float) -> None:
+        """Raise errors.Failed as long as a service does not truly serve; here: does not greet."""
+        greetings.check(self._machine, service, timeout)
 
     def end(self, group: Group) -> None:
         """Say what there is to be said about a group that serves."""
@@ -127,7 +127,7 @@ class MailServerStart:
             record = active.read(machine, call.resource)
         except active.RecordUnreadable:
             return False
-        if record is None or {service.name for service in record.services} != set(self.names()):
+        if record is None or not self.complete({each.name for each in record.services}):
             return False
         group = Group(call.resource, record.manager, record.services, self.optional())
         seen = evidence.look(machine, group, timeout=call.left() / 4, known=record.processes)
@@ -162,7 +162,7 @@ class MailServerStart:
                 self._unmark()
             raise
         Start(machine, group, manager, deadline=self.deadline, log=call.log,
-              explain=lambda service: self.explain(service, release), prove=self.prove).run()
+              explain=lambda service: self.explain(service, release), ask=self.ask).run()
         self.end(group)
 
     def _unmark(self) -> None:

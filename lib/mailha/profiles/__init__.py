@@ -10,20 +10,31 @@ from __future__ import annotations
 class ServiceProfile:
     """What is fixed about one service of a product.
 
-    unit: its systemd unit. program: the file name of its program, "" where it differs from version
-    to version, then only systemd can run it. arguments: with what it stays in the foreground.
+    unit: its systemd unit. others: names that the unit has elsewhere, each tried before the ones
+    behind it; unit is the first of all. program: the file name of its program, "" where it differs
+    from version to version, then only systemd can run it. arguments: with what it stays in the
+    foreground. main: a word of its Java virtual machine's command line, "" where it has none.
     needs: services that must serve before it starts. touches_data: whether two of it on two nodes
-    would damage the data. configured: whether it reads a configuration file of its name.
+    would damage the data. configured: whether it reads a configuration file of its name. role: what
+    it does for whom, in one word. listens: (protocol, host, port) of what it always listens on.
+    optional: whether mail goes on without it.
     """
 
-    __slots__ = ("unit", "program", "arguments", "needs", "touches_data", "configured")
+    __slots__ = ("unit", "others", "program", "arguments", "main", "needs", "touches_data",
+                 "configured", "role", "listens", "optional")
 
-    def __init__(self, unit: str, *, program: str = "", arguments: tuple[str, ...] = (),
-                 needs: tuple[str, ...] = (), touches_data: bool = False,
-                 configured: bool = True) -> None:
+    def __init__(self, unit: str, *, others: tuple[str, ...] = (), program: str = "",
+                 arguments: tuple[str, ...] = (), main: str = "", needs: tuple[str, ...] = (),
+                 touches_data: bool = False, configured: bool = True, role: str = "",
+                 listens: tuple[tuple[str, str, int], ...] = (), optional: bool = False) -> None:
         self.unit = unit
+        self.others = others
         self.program = program
         self.arguments = arguments
+        self.main = main
         self.needs = needs
         self.touches_data = touches_data
         self.configured = configured
+        self.role = role
+        self.listens = listens
+        self.optional = optional

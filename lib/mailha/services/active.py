@@ -30,18 +30,18 @@ class Active:
     """What the record says.
 
     manager: "systemd" or "direct". services: as start found them. processes: of directly managed
-    services, pid and start time by name. mount_point, left_out: as of Group.
+    services, pid and start time by name. mount_points, left_out: as of Group.
     """
 
-    __slots__ = ("manager", "services", "processes", "mount_point", "left_out")
+    __slots__ = ("manager", "services", "processes", "mount_points", "left_out")
 
     def __init__(self, manager: str, services: Iterable[Service],
                  processes: dict[str, tuple[int, int]] | None = None,
-                 mount_point: str = "", left_out: Iterable[str] = ()) -> None:
+                 mount_points: Iterable[str] = (), left_out: Iterable[str] = ()) -> None:
         self.manager = manager
         self.services = tuple(services)
         self.processes = processes or {}
-        self.mount_point = mount_point
+        self.mount_points = tuple(mount_points)
         self.left_out = tuple(left_out)
 
 
@@ -61,6 +61,7 @@ def write(machine: Machine, group: Group,
     for service in group.services:
         lines += [f"service {service.name}", f"unit {service.unit}"]
         lines += [f"program {service.program}"] if service.program else []
+        lines += [f"main {service.main}"] if service.main else []
         if service.configuration:
             lines += [f"configuration {service.configuration}",
                       f"default {service.default_configuration}"]
@@ -72,8 +73,7 @@ def write(machine: Machine, group: Group,
         if processes and service.name in processes:
             lines.append("process {} {}".format(*processes[service.name]))
     # A name with a line end or with bytes that are no UTF-8 has no place in the record.
-    if group.mount_point and group.mount_point.isprintable():
-        lines.append(f"mount {group.mount_point}")
+    lines += [f"mount {place}" for place in group.mount_points if place.isprintable()]
     lines += [f"without {name}" for name in group.left_out]
     path = path_of(group.resource)
     machine.files.make_directory(DIRECTORY, 0o755)
@@ -165,7 +165,8 @@ def parse(text: str, path: str) -> Active:
     lines = text.split("\n")
     if lines[0] != f"format {FORMAT}" or lines[-2:] != ["end", ""]:
         raise _unreadable(path, "it is of another format, or has no end")
-    manager = mount_point = ""
+    manager = ""
+    mount_points: list[str] = []
     left_out = []
     services: list[Service] = []
     processes: dict[str, tuple[int, int]] = {}
@@ -175,7 +176,7 @@ def parse(text: str, path: str) -> Active:
             if key == "manager":
                 manager = value
             elif key == "mount":
-                mount_point = value
+                mount_points.append(value)
             elif key == "without":
                 left_out.append(value)
             elif key == "service":
@@ -186,7 +187,7 @@ def parse(text: str, path: str) -> Active:
         raise _unreadable(path, f"its line '{line[:80]}' means nothing") from None
     if not manager or not services:
         raise _unreadable(path, "it names no manager or no service")
-    return Active(manager, services, processes, mount_point, left_out)
+    return Active(manager, services, processes, mount_points, left_out)
 
 
 def _take(service: Service, key: str, value: str, processes: dict[str, tuple[int, int]]) -> None:
@@ -195,6 +196,8 @@ def _take(service: Service, key: str, value: str, processes: dict[str, tuple[int
         service.unit = value
     elif key == "program":
         service.program = value
+    elif key == "main":
+        service.main = value
     elif key == "configuration":
         service.configuration = value
     elif key == "default":

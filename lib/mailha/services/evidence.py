@@ -24,6 +24,8 @@ from mailha.system.addresses import listens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Sequence
+
     from mailha.system.machine import Machine
     from mailha.system.processes import Process
     from mailha.system.netlink import Listener
@@ -182,8 +184,12 @@ def strays(machine: Machine, services: list[Service]) -> dict[str, list[Process]
     """
     found = machine.processes.find_each(
         {service.program for service in services if service.program})
-    return {service.name: [process for process in found.get(service.program, [])
-                           if service.claims(process)] for service in services}
+    strange = {service.name: [process for process in found.get(service.program, [])
+                              if service.claims(process)] for service in services}
+    mains = {service.main: service.name for service in services if service.main}
+    for main, processes in (machine.processes.find_java(mains) if mains else {}).items():
+        strange[mains[main]] += processes
+    return strange
 
 
 def _identity(service: Service, unit: Unit | None, processes: list[Process]) -> Sight:
@@ -268,25 +274,28 @@ def faultless(seen: list[Sight]) -> bool:
     return all(sight.serves and not sight.missing for sight in seen)
 
 
-def is_plainly_mounted(machine: Machine, mount_point: str) -> bool:
-    """Tell whether one glance at the kernel's table shows the disk mounted there to be written to.
+def are_plainly_mounted(machine: Machine, mount_points: Sequence[str]) -> bool:
+    """Tell whether one glance at the kernel's table shows a disk at each, to be written to.
 
     False means "look closer" (mailha.storage.mountinfo), not "it is gone": two mounts at the place,
     a later one over a directory above it, or a name that the kernel writes with escapes.
     """
-    place = mount_point.encode("utf-8", "surrogateescape")
-    found = False
+    wanted = {place.encode("utf-8", "surrogateescape") for place in mount_points}
+    found: set[bytes] = set()
     for line in machine.files.read("/proc/self/mountinfo", 1 << 25).split(b"\n"):
         fields = line.split(b" ", 6)
         if len(fields) < 7:
             continue
-        if fields[4] == place and not found:
+        place = fields[4]
+        if found:
+            above = place.rstrip(b"/") + b"/"
+            if any((each + b"/").startswith(above) for each in found):
+                return False
+        if place in wanted:
             if fields[5][:2] != b"rw" or line.split(b" - ")[-1].split(b" ")[2][:2] != b"rw":
                 return False
-            found = True
-        elif found and (place + b"/").startswith(fields[4].rstrip(b"/") + b"/"):
-            return False
-    return found
+            found.add(place)
+    return found == wanted
 
 
 def complaint(seen: list[Sight]) -> str:

@@ -42,6 +42,7 @@ class Service:
 
     name: as the administrator calls it ("gateway"). unit: its systemd unit. program: the path that
     its processes run; "" where that is not known, then the unit alone tells which are its own.
+    main: a word of its Java virtual machine's command line that no other has; "" where it has none.
     arguments: with what the program is started without systemd. configuration: the file that it
     reads, default_configuration: the one that it reads when none is named to it. listens, pipes:
     TCP addresses and paths of unix sockets on which it must listen. pid_file: the one that it
@@ -50,15 +51,16 @@ class Service:
     settle: for a service that listens nowhere, the seconds that it must have lived to be believed.
     """
 
-    __slots__ = ("name", "unit", "program", "arguments", "configuration", "default_configuration",
-                 "listens", "pipes", "pid_file", "needs", "touches_data", "settle")
+    __slots__ = ("name", "unit", "program", "main", "arguments", "configuration",
+                 "default_configuration", "listens", "pipes", "pid_file", "needs", "touches_data", "settle")
 
     def __init__(self, name: str, *, unit: str, program: str = "", arguments: Sequence[str] = (),
                  configuration: str = "", default_configuration: str = "",
                  listens: Sequence[Listening] = (), pipes: Sequence[str] = (), pid_file: str = "",
                  needs: Sequence[str] = (), touches_data: bool = False,
-                 settle: float = 1.0) -> None:
+                 settle: float = 1.0, main: str = "") -> None:
         self.name = name
+        self.main = main
         self.unit = unit
         self.program = program
         self.arguments = tuple(arguments)
@@ -118,20 +120,20 @@ class Group:
 
     resource: its name in the cluster. manager: SYSTEMD or DIRECT. services: each once, in the order
     in which the administrator named them. optional: names of those whose failure is no reason to
-    recover the group. mount_point: where the disk with its data is mounted; "" where that is not
-    known, or does not matter. left_out: names of optional services that cannot run on this node.
+    recover the group. mount_points: where the disks with its data are mounted, as far as that is
+    known and matters. left_out: names of optional services that cannot run on this node.
     """
 
-    __slots__ = ("resource", "manager", "services", "optional", "mount_point", "left_out")
+    __slots__ = ("resource", "manager", "services", "optional", "mount_points", "left_out")
 
     def __init__(self, resource: str, manager: str, services: Iterable[Service],
-                 optional: Iterable[str] = (), mount_point: str = "",
+                 optional: Iterable[str] = (), mount_points: Iterable[str] = (),
                  left_out: Iterable[str] = ()) -> None:
         self.resource = resource
         self.manager = manager
         self.services = tuple(services)
         self.optional = frozenset(optional)
-        self.mount_point = mount_point
+        self.mount_points = tuple(mount_points)
         self.left_out = tuple(left_out)
 
     def required(self, service: Service) -> bool:

@@ -51,20 +51,20 @@ class Start:
 
     manager: who launches. deadline: of machine.clock, when the start has to have an answer.
     explain: returns what a dead service said last (its log), "" if nothing, for the reason of the
-    failure, or raises a better one. prove: asks a service for more than its greeting; raises
-    errors.Failed as long as it does not truly serve.
+    failure, or raises a better one. ask: asks a service that greets whether it truly serves, within
+    so many seconds; raises errors.Failed as long as it does not. Without it the greeting counts.
     """
 
     def __init__(self, machine: Machine, group: Group, manager: SystemdManager | DirectManager, *,
                  deadline: float, log: Log, explain: Callable[[Service], str],
-                 prove: Callable[[Service, float], None] | None = None) -> None:
+                 ask: Callable[[Service, float], None] | None = None) -> None:
         self._machine = machine
         self._group = group
         self._manager = manager
         self._deadline = deadline
         self._log = log
         self._explain = explain
-        self._prove = prove
+        self._ask_it = ask
         self._launched: set[str] = set()
         self._proven: set[str] = set()
         self._given_up: set[str] = set()
@@ -184,13 +184,14 @@ class Start:
         left = max(0.1, self._deadline - self._machine.clock.monotonic())
         try:
             if greetings.greets(service):
-                greetings.check(self._machine, service, min(GREETING, left))
+                if self._ask_it is not None:
+                    self._ask_it(service, min(GREETING, left))
+                else:
+                    greetings.check(self._machine, service, min(GREETING, left))
             elif max((self._machine.processes.age(each) for each in sight.processes),
                      default=0.0) < service.settle:
                 self._last_complaint[service.name] = f"it has not lived for {service.settle:g} s"
                 return
-            if self._prove is not None:
-                self._prove(service, min(GREETING, left))
         except errors.Failed as error:
             self._last_complaint[service.name] = error.reason
             return

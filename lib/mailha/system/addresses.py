@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     Endpoint = Union[tuple[str, int], str]
 
+ANYWHERE = "any"
+"""Some address, whichever: where only the port of a service is fixed."""
+
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -40,13 +43,16 @@ def canonical(address: str) -> str:
 def listens(listener: Listener, host: str, port: int) -> bool:
     """Tell whether the listener takes connections to host and port.
 
-    host: a numeric address, "localhost" (either family will do: a machine may have no IPv6), or
-    a wildcard as it stands in configurations: "*", "" or "0.0.0.0" (all IPv4), "::" (all IPv6).
+    host: a numeric address, "localhost" (either family will do: a machine may have no IPv6),
+    ANYWHERE, or a wildcard as it stands in configurations: "*", "" or "0.0.0.0" (all IPv4), "::"
+    (all IPv6).
     A listener on "::" takes IPv4 too unless it is for IPv6 only; one on "::ffff:192.0.2.1" takes
     IPv4 alone.
     """
     if listener.port != port:
         return False
+    if host == ANYWHERE:
+        return True
     if host == "localhost":
         return listens(listener, "127.0.0.1", port) or listens(listener, "::1", port)
     wanted = canonical("0.0.0.0" if host in ("*", "") else host)
@@ -65,7 +71,7 @@ def is_local(address: str, local: set[str]) -> bool:
 
     Wildcards always; of 127.0.0.0/8 every address as soon as one is here.
     """
-    if address in ("*", ""):
+    if address in ("*", "", ANYWHERE):
         return True
     wanted = canonical("127.0.0.1" if address == "localhost" else address)
     if wanted in ("0.0.0.0", "::") or wanted in local:

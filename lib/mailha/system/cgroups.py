@@ -22,9 +22,15 @@ def usual(unit: str) -> str:
     """Return where systemd puts a service that names no slice of its own.
 
     If that group is populated, it is the unit's; else systemd has to be asked (ControlGroup). So
-    a monitor of healthy services saves a question for each.
+    a monitor of healthy services saves a question for each. Instances of a template have a slice
+    for all of them (systemd.unit(5)), named with whatever is no letter or digit escaped.
     """
-    return "/system.slice/" + unit
+    prefix, is_instance, _ = unit.partition("@")
+    if not is_instance:
+        return "/system.slice/" + unit
+    name = "".join(char if char.isalnum() and char.isascii() or char in ":_." else
+                   "".join(f"\\x{byte:02x}" for byte in char.encode()) for char in prefix)
+    return f"/system.slice/system-{name}.slice/{unit}"
 
 
 class Cgroups:

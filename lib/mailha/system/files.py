@@ -134,6 +134,13 @@ class Files:
         except OSError as error:
             raise failure("look at", path, error) from None
 
+    def inode(self, path: str) -> int:
+        """Return the number of the file's inode; 0 if it is not there or cannot be looked at."""
+        try:
+            return os.stat(self._root + path).st_ino
+        except OSError:
+            return 0
+
     def link(self, path: str) -> str:
         """Return where the symbolic link points, as it is written; "" if there is no link there.
 

@@ -196,6 +196,23 @@ class Processes:
                     found[executable].append(process)
         return found
 
+    def find_java(self, mains: Iterable[str]) -> dict[str, list[Process]]:
+        """Return, by word, the live Java machines that have one of the words on the command line.
+
+        All Java services run the same program; their class or application tells them apart.
+        """
+        found: dict[str, list[Process]] = {main: [] for main in mains}
+        for pid in self._pids():
+            if self._executable(pid).rpartition("/")[2] != "java":
+                continue
+            process = self.read(pid)
+            if process is None or not process.alive or not self._is_ours(pid):
+                continue
+            for main in found:
+                if any(main in argument for argument in process.arguments):
+                    found[main].append(process)
+        return found
+
     def is_same(self, process: Process) -> bool:
         """Tell whether that very process still lives: same pid, same start time, no zombie."""
         now = self.read(process.pid)

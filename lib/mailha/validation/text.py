@@ -184,6 +184,36 @@ class Path(Type):
         return "/" + "/".join(parts)
 
 
+class Paths(Type):
+    """A list of absolute paths, separated by blanks or commas, each once."""
+
+    expected = "a list of absolute paths with blanks or commas between them"
+    absent: tuple[str, ...] = ()
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """Return the paths in their order. Raises Invalid, which names the path."""
+        words = self.plain(text, blanks=True).replace(",", " ").split()
+        if not words:
+            raise self.refusal(text, "names nothing")
+        return tuple(dict.fromkeys(Path().parse(word) for word in words))
+
+
+class Release(Type):
+    """A release of a software, as in 4.9 or 5.1.2, or "auto"."""
+
+    expected = "auto, or a release such as 4.9"
+    absent = "auto"
+
+    def parse(self, text: str) -> str:
+        """Return it. Raises Invalid."""
+        value = self.plain(text)
+        parts = value.split(".")
+        if value != "auto" and not (1 < len(parts) < 6 and all(
+                part.isascii() and part.isdigit() and len(part) < 10 for part in parts)):
+            raise self.refusal(text, "is neither")
+        return value
+
+
 class Name(Type):
     """The name of a resource or a node."""
 

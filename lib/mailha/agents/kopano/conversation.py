@@ -14,7 +14,7 @@ Kopano has failed.
 from __future__ import annotations
 
 from mailha import errors
-from mailha.services import greetings
+from mailha.mailserver import conversation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from mailha.storage.version import Version
     from mailha.system.machine import Machine
 
-# For so long a bad greeting is asked for again: the dagent says 421 for a moment after its server
-# or the database came back.
-SECOND_THOUGHTS = 5.0
-PAUSE = 0.5
 # Seconds that have to be left for a logon at a server that does not greet.
 LEAST_FOR_SERVER = 3.0
 # Whose silence or refusal can come from the database.
@@ -42,42 +38,23 @@ def hold(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> None:
     answer, and errors.Failed when Kopano itself is at fault.
     """
     services = [sight.service for sight in seen if sight.serves]
-    unfit = _greet(call, machine, services)
+    unfit = conversation.greet(call, machine, services)
     database_answers = False
     if unfit:
         if any(service.name in BEHIND_DATABASE for service, _ in unfit):
             # Once in a monitor: each question leaves a line in the database's log.
             database_answers = _ask_database(call, machine)
-        end = machine.clock.monotonic() + min(SECOND_THOUGHTS, call.left() / 2)
-        while unfit and machine.clock.monotonic() < end:
-            machine.clock.sleep(PAUSE)
-            unfit = _greet(call, machine, [service for service, _ in unfit])
-    if unfit:
-        text = "; ".join(error.reason for _, error in unfit)
-        if not any(group.required(service) for service, _ in unfit):
-            raise errors.Degraded(f"optional services do not answer: {text}")
+        unfit = conversation.insist(call, machine, unfit)
+
+    def explain(text: str) -> str:
         if database_answers and any(service.name in BEHIND_DATABASE for service, _ in unfit):
             _ask_server_for_database(call, machine, services)
             text += "; the database answers"
-        raise errors.Failed(text)
+        return text
+
+    conversation.judge(group, unfit, explain)
     if call.check_level >= 20:
         _log_on(call, machine, services)
-
-
-def _greet(call: Call, machine: Machine, services: list[Service]
-           ) -> list[tuple[Service, greetings.Unfit]]:
-    """Return the services that do not greet, and what each did instead."""
-    asked = [service for service in services if greetings.greets(service)]
-    unfit = []
-    for number, service in enumerate(asked):
-        # Each may take its part of what is left; half of that stays for the second thoughts. The
-        # least of it is little, because a dozen mute services must not use up more than is left.
-        share = max(0.1, min(10.0, call.left() / 2 / (len(asked) - number)))
-        try:
-            greetings.check(machine, service, share)
-        except greetings.Unfit as error:
-            unfit.append((service, error))
-    return unfit
 
 
 def _ask_database(call: Call, machine: Machine) -> bool:

@@ -64,6 +64,7 @@ here, too. Kopano would silently make an empty one in place of one that is not m
               long="""\
 systemd runs the units kopano-SERVICE.service and is right wherever Kopano brought units. direct
 lets the agent run the programs itself, for a Kopano without units."""),
-    require_stonith("Kopano has no protection of\nits own: two servers on the same data destroy it."),
+    require_stonith("Kopano has no protection of\nits own: two servers on the same data destroy "
+                    "it."),
     MANUAL_NODE,
 )

@@ -7,17 +7,15 @@ import re
 from typing import Iterable
 
 from mailha import errors
+from mailha.mailserver import packages
 from mailha.storage.version import Version
 from mailha.system.child_failures import ChildFailed
 from mailha.system.machine import Machine
 
 SERVER = "/usr/sbin/kopano-server"
 
-_DPKG = ("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}\\n", "kopano-server")
-_RPM = ("rpm", "-q", "--qf", "installed %{VERSION}-%{RELEASE}\\n", "kopano-server")
-# In each of these states of dpkg the files of that version are in place.
-_IN_PLACE = frozenset(("installed", "unpacked", "half-configured", "triggers-awaited",
-                       "triggers-pending"))
+PACKAGE = "kopano-server"
+
 _PROGRAMS = {"statsd": "/usr/libexec/kopano/kopano-statsd"}
 # "kopano-server 8.7.25" is what 8.x to 11.x print; "Product version: 8,0,0,1" some before.
 _PRINTED = (re.compile(r"[Pp]roduct version:\s*v?([0-9][0-9A-Za-z.,+~^_-]*)"),
@@ -32,10 +30,9 @@ def installed_version(machine: Machine, timeout: float) -> Version:
     errors.Failed if the program is there and does not say.
     """
     deadline = machine.clock.monotonic() + timeout
-    for number, query in enumerate((_DPKG, _RPM)):
-        found = _packaged(machine, query, _share(machine, deadline, 3 - number))
-        if found is not None:
-            return found
+    found = packages.version(machine, PACKAGE, _share(machine, deadline, 3) * 2)
+    if found is not None:
+        return found
     if not machine.files.exists(SERVER):
         raise errors.NotInstalled(
             f"Kopano is not installed here: neither a package kopano-server nor {SERVER}",
@@ -58,28 +55,6 @@ def program(service: str) -> str:
 def absent(machine: Machine, services: Iterable[str]) -> tuple[str, ...]:
     """Return those of the services whose program is not on this machine."""
     return tuple(each for each in services if not machine.files.exists(program(each)))
-
-
-def _packaged(machine: Machine, query: tuple[str, ...], timeout: float) -> Version | None:
-    """Return what a package database says; None if it knows no such package, or does not answer.
-
-    Raises errors.NotInstalled for a package whose installation was broken off.
-    """
-    try:
-        finished = machine.children.run(query, timeout=timeout)
-    except ChildFailed:
-        return None
-    for line in reversed(finished.stdout.decode("utf-8", "replace").splitlines()):
-        state, _, text = line.strip().partition(" ")
-        if state == "half-installed":
-            raise errors.NotInstalled(f"the package kopano-server {text} is half installed",
-                                      remedy="repeat its installation")
-        if state in _IN_PLACE:
-            try:
-                return Version(text)
-            except errors.MailhaError:
-                return None
-    return None
 
 
 def _printed(text: str) -> Version:

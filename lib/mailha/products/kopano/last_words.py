@@ -10,7 +10,7 @@ import os
 import re
 import time
 
-from mailha import errors
+from mailha.services import journal
 from mailha.services.service import Service
 from mailha.system.child_failures import ChildFailed
 from mailha.system.machine import Machine
@@ -21,7 +21,6 @@ NEWER_DATA = "is newer than the server version"
 _TAIL = 64 << 10
 _LONGEST = 300
 _TIMEOUT = 5.0
-_MOST_LINES = "100"
 # "2026-11-21T06:40:01.123456: [error  ] text"; before 8.7 "Sat Nov 21 06:40:01 2026: [error  ] t"
 _LINE = re.compile(
     r"(?:(?P<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,]\d+)?(?:[+-]\d\d:?\d\d|Z)?:?\s*"
@@ -42,7 +41,8 @@ def last_words(machine: Machine, service: Service, *, since: float, log_file: st
     that a log of any size on any disk costs at most a few seconds.
     """
     sources = [_tail(machine, log_file, since),
-               _tail(machine, output, since) if output else _journal(machine, service, since)]
+               _tail(machine, output, since) if output
+               else journal.lines(machine, service.unit, since) if service.unit else []]
     # The log first: where both are serious, it says more than standard error.
     return max((choose(lines, since) for lines in sources), key=lambda found: found[0])[1]
 
@@ -117,16 +117,3 @@ def _tail(machine: Machine, path: str, since: float) -> list[str]:
     except ChildFailed:
         return []
     return content.decode("utf-8", "replace").splitlines()
-
-
-def _journal(machine: Machine, service: Service, since: float) -> list[str]:
-    """Return the last lines of the service's unit in the journal; none if it cannot be read."""
-    if not service.unit:
-        return []
-    try:
-        finished = machine.children.run(
-            ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={_MOST_LINES}",
-             f"--since=@{int(since)}", f"_SYSTEMD_UNIT={service.unit}"], timeout=_TIMEOUT)
-    except errors.MailhaError:
-        return []
-    return finished.stdout.decode("utf-8", "replace").splitlines()

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Under which name systemd knows a service of BlueMind on this node, and whether at all.
+
+Debian's postgresql.service and postfix.service run nothing but /bin/true and stay "active (exited)"
+whatever becomes of the daemons; those run in postgresql@VERSION-main.service and, up to Debian 12,
+postfix@-.service. A resource that watched the first would never notice anything.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Mapping
+
+    from mailha.profiles import ServiceProfile
+    from mailha.system.machine import Machine
+    from mailha.system.units import Unit
+
+_CLUSTERS = "/etc/postgresql"
+_INSTANCES = {"postfix.service": ("postfix@-.service",)}
+# What a unit runs that only groups others.
+_NOTHING = ("/bin/true", "/usr/bin/true")
+
+
+def find(machine: Machine, services: Mapping[str, ServiceProfile], timeout: float
+         ) -> dict[str, Unit]:
+    """Return the unit of each service; load "not-found" where there is none under any name.
+
+    timeout: seconds for each question to systemd. Raises units.SystemdUnavailable.
+    """
+    names = {name: candidates(machine, profile) for name, profile in services.items()}
+    seen = machine.systemd.units(list(dict.fromkeys(
+        each for candidate in names.values() for each in candidate)), timeout=timeout)
+    return {name: _first(machine, each, seen, timeout) for name, each in names.items()}
+
+
+def candidates(machine: Machine, profile: ServiceProfile) -> list[str]:
+    """Return the names that a service's unit may have, the best first."""
+    found: list[str] = []
+    for unit in (profile.unit, *profile.others):
+        if unit == "postgresql.service":
+            found += [f"postgresql@{version}-{cluster}.service"
+                      for version, cluster in _clusters(machine)]
+        found += [*_INSTANCES.get(unit, ()), unit]
+    return found
+
+
+def _clusters(machine: Machine) -> list[tuple[str, str]]:
+    """Return version and name of Debian's clusters of PostgreSQL, the newest first."""
+    versions = sorted((each for each in machine.files.names(_CLUSTERS)
+                       if each.replace(".", "", 1).isdigit()),
+                      key=lambda text: [int(part) for part in text.split(".")], reverse=True)
+    return [(version, cluster) for version in versions
+            for cluster in machine.files.names(f"{_CLUSTERS}/{version}")]
+
+
+def _first(machine: Machine, names: list[str], seen: dict[str, Unit], timeout: float) -> Unit:
+    """Return the first of a service's units that is there and is more than a bracket."""
+    present = [seen[name] for name in names if seen[name].load != "not-found"]
+    for unit in present:
+        if "@" not in unit.name:
+            return unit
+        # A template has an instance of every name; it counts where the plain unit runs nothing.
+        plain = next((each for each in present if each.name
+                      == unit.name.partition("@")[0] + ".service"), None)
+        if plain is None or _runs_nothing(machine, plain, timeout):
+            return unit
+    return present[0] if present else seen[names[-1] if "@" in names[0] else names[0]]
+
+
+def _runs_nothing(machine: Machine, unit: Unit, timeout: float) -> bool:
+    """Tell whether a unit only groups others."""
+    if unit.load != "loaded":
+        return False
+    rows = machine.systemd.properties(unit.name, timeout=timeout).get("ExecStart") or []
+    if isinstance(rows, str):
+        # From systemctl, where D-Bus cannot be used: a text for people.
+        return any(f"path={program} " in rows for program in _NOTHING)
+    return bool(rows) and all(str(row[0]) in _NOTHING for row in rows)
