@@ -35,6 +35,7 @@ class State:
     online: FrozenSet[str]              # full members, not those that still join
     active: Dict[str, FrozenSet[str]]   # resource -> the nodes on which it runs and is well
     failures: int                       # operations that failed and were not cleaned up
+    idle: bool = True                   # no operation is under way that somebody waits for
 
     def only_place(self, resource: str) -> Optional[str]:
         """Return the node on which the resource runs; None if on none or on several."""
@@ -57,7 +58,8 @@ def parse(crm_mon: str) -> Optional[State]:
                 and resource.get("failed") == "false" and _settled(resource)):
             places.update(node.get("name", "") for node in resource.iterfind("node"))
     return State(frozenset(online), {name: frozenset(nodes) for name, nodes in active.items()},
-                 len(root.findall("failures/failure")))
+                 len(root.findall("failures/failure")),
+                 root.find(".//resource[@pending]") is None)
 
 
 def _settled(resource: ElementTree.Element) -> bool:
@@ -151,8 +153,15 @@ class Cluster:
 
     def clean_up(self) -> None:
         """Forgive all failures, as the administrator does after having seen to them."""
+        # Forgiven while its first monitor is under way, a resource is taken off the executor, whose
+        # answer the transition then awaits in vain for two minutes.
+        self.wait_until("nothing is under way", lambda: self._is_idle())
         self.lab.execute(self.running_nodes()[0], ["crm_resource", "--cleanup"], timeout=60)
         self.wait_until("the failures are forgiven", lambda: self._forgiven())
+
+    def _is_idle(self) -> bool:
+        state = self.state()
+        return state is not None and state.idle
 
     def _forgiven(self) -> bool:
         state = self.all_run()

@@ -34,11 +34,11 @@ class _Imap(imaplib.IMAP4):
     """imaplib's IMAP over a connection that somebody else makes."""
 
     def __init__(self, connect: Connect) -> None:
-        self._connect = connect
+        self._dial = connect        # _connect is a method of imaplib's
         super().__init__("the floating address", timeout=ANSWER_LIMIT)
 
     def _create_socket(self, timeout: object) -> socket.socket:
-        return self._connect(ANSWER_LIMIT)
+        return self._dial(ANSWER_LIMIT)
 
 
 def by_pop3(connect: Connect, users: Sequence[Tuple[str, str]]) -> Set[str]:

@@ -25,7 +25,7 @@ rm -f /etc/nginx/sites-enabled/default /etc/mailname
 """
 
 MAIL = Recipe("mail", (
-    "postgresql", "nginx-light",
+    "postgresql", "nginx-light", "libnginx-mod-mail",
     "postfix", "cyrus-imapd", "cyrus-pop3d", "cyrus-admin", "cyrus-clients", "cyrus-replication",
     "sasl2-bin", "libsasl2-modules",
 ), before=_BEFORE, after=_AFTER)

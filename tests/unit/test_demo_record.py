@@ -6,6 +6,7 @@ The messages are those that Corosync 3.1.7 and Pacemaker 2.1.5 have written, but
 
 from __future__ import annotations
 
+import re
 from typing import Dict, List
 
 import pytest
@@ -153,6 +154,9 @@ def test_only_what_runs_and_is_well_and_stays_is_active() -> None:
     assert state.active["apache"] == {"alice", "bob"}
     assert state.only_place("apache") is None
     assert state.failures == 1
+    assert not state.idle
+    calm = parse(re.sub(' pending="(Stopp|Monitor)ing"', "", CRM_MON.format("false")))
+    assert calm is not None and calm.idle
 
 
 def test_a_node_that_still_joins_is_not_online() -> None:
