@@ -52,7 +52,8 @@ class Service:
     """
 
     __slots__ = ("name", "unit", "program", "main", "arguments", "configuration",
-                 "default_configuration", "listens", "pipes", "pid_file", "needs", "touches_data", "settle")
+                 "default_configuration", "listens", "pipes", "pid_file", "needs", "touches_data",
+                 "settle")
 
     def __init__(self, name: str, *, unit: str, program: str = "", arguments: Sequence[str] = (),
                  configuration: str = "", default_configuration: str = "",

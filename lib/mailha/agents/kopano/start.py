@@ -37,7 +37,8 @@ class KopanoStart(MailServerStart):
 
     def touches_data(self) -> bool:
         """Tell whether two of this resource would damage the data."""
-        return any(profile.SERVICES[name].touches_data for name in self._call.parameters["services"])
+        return any(profile.SERVICES[name].touches_data
+                   for name in self._call.parameters["services"])
 
     def examine(self) -> Group:
         """Return the group as this node would run it, and keep its configuration."""
