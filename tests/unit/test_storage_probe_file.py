@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from mailha import errors
 from mailha.storage import patience, probe_file
 from mailha.storage.probe_file import Outcome
 from mailha.system.child_failures import ChildFailed
@@ -170,6 +171,15 @@ def test_a_child_that_cannot_be_made_is_no_fault_of_the_disk(
         try_out(tmp_path)
 
 
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN])
+def test_what_the_machine_lacks_is_no_fault_of_the_disk(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A start would ban the node for a disk that has nothing to do with it."""
+    failing(monkeypatch, mmap, "mmap", number)
+    with pytest.raises(errors.Failed, match=os.strerror(number)):
+        try_out(tmp_path)
+
+
 def test_a_directory_that_cyrus_has_yet_to_make_is_tried_above_it(tmp_path: Path) -> None:
     missing = tmp_path / "data" / "p1"
     assert not try_out(missing, mount_point=str(tmp_path)).fault
@@ -198,6 +208,26 @@ def test_what_a_killed_probe_left_is_removed_and_nothing_else(tmp_path: Path) ->
     assert not probe_file.try_out(Machine(), str(tmp_path), timeout=60).fault
     assert sorted(os.listdir(tmp_path)) == [*(probe_file.PREFIX + name for name in "89"), "mail"]
     assert (tmp_path / "mail" / "1.").read_text() == "mail"
+
+
+def test_what_a_node_left_that_lost_power_is_in_nobody_s_way(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is too new to be removed, and the other node, just booted, counts its processes anew."""
+    for number in range(os.getpid(), os.getpid() + 2000):
+        (tmp_path / f"{probe_file.PREFIX}{number}").mkdir()
+    assert not try_out(tmp_path).fault
+
+
+def test_a_probe_that_ends_while_another_one_looks_is_no_fault(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two resources on one disk, or GFS2 on two nodes."""
+    real = os.listdir
+    other = [f"{probe_file.PREFIX}other"]
+    monkeypatch.setattr(os, "listdir",
+                        lambda where: real(where) + [other.pop() for _ in other[:]
+                                                     if isinstance(where, int)])
+    assert not probe_file.try_out(Machine(), str(tmp_path), timeout=60).fault
+    assert real(tmp_path) == []
 
 
 def test_two_probes_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:

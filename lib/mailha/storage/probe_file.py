@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     from mailha.system.machine import Machine
 
 PREFIX = ".mailha-probe."
-"""Of the directory, with the number of the process after it, in which everything happens."""
+"""Of the directory in which everything happens. What follows is chance: on a disk that survives its
+node, the number of a process is soon that of another one."""
 
 OLD = 3600
 """Seconds after which such a directory is what a killed probe has left."""
 
 _PAGE = 4096
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_SHORT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""What this machine lacks, and not the disk."""
+
 _HIDDEN = (".nfs", ".fuse_hidden", ".smb", ".cifs")
 """How the names begin that file systems without a notion of open files give to such as lose theirs:
 silly rename."""
@@ -60,9 +64,10 @@ def try_out(machine: Machine, directory: str, *, timeout: float, mount_point: st
     mount_point: where its mount is. If the directory does not exist or is a file, the nearest one
     above it does, down to that. timeout: seconds.
 
-    Raises patience.DiskSilent if the disk does not answer in time, and system.children.ChildFailed
-    if no child can be made.
+    Raises patience.DiskSilent if the disk does not answer in time, system.children.ChildFailed if no
+    child can be made, and errors.Failed if the child lacked memory or the like.
     """
+    from mailha import errors
     from mailha.storage import patience
 
     def probe() -> bytes:
@@ -72,13 +77,17 @@ def try_out(machine: Machine, directory: str, *, timeout: float, mount_point: st
         except _Wrong as wrong:
             return b"wrong " + str(wrong).encode()
         except OSError as error:
-            kind = "full" if error.errno in _FULL else "error"
+            kind = "full" if error.errno in _FULL else \
+                "short" if error.errno in _SHORT else "error"
             return f"{kind} cannot {step[0]}: {error.strerror}".encode()
         return b"good "
 
     kind, _, text = patience.touch(machine, directory, probe, timeout).decode().partition(" ")
     if kind == "full":
         return Outcome(warning=f"'{directory}' could not be tried, {text}")
+    if kind == "short":
+        raise errors.Failed(f"'{directory}' could not be tried, {text}",
+                            remedy="see what this machine is short of: memory, processes, files")
     if kind == "wrong":
         return Outcome(f"'{directory}' is not like a disk: {text}", "move it to a block device")
     if kind == "error":
@@ -91,7 +100,7 @@ def _probe(root: str, directory: str, mount_point: str, step: list[str]) -> None
     """Do everything once. step: what is being done, for the message. Raises _Wrong and OSError."""
     above = _open_nearest(root, directory, mount_point)
     _remove_old(above)
-    name = f"{PREFIX}{os.getpid()}"
+    name = PREFIX + os.urandom(8).hex()
     os.mkdir(name, 0o700, dir_fd=above)
     where = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
     try:
@@ -229,7 +238,10 @@ def _remove_old(above: int) -> None:
     for name in os.listdir(above):
         if not name.startswith(PREFIX):
             continue
-        found = os.stat(name, dir_fd=above, follow_symlinks=False)
+        try:
+            found = os.stat(name, dir_fd=above, follow_symlinks=False)
+        except FileNotFoundError:
+            continue        # that of another probe, which has just finished
         if found.st_uid == os.geteuid() and found.st_mtime < time.time() - OLD:
             _remove(name, above)
 
