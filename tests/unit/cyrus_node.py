@@ -152,6 +152,7 @@ class CyrusNode:
         """Mount two disks where Cyrus as Debian configures it has its data."""
         self.mount("/var/lib/cyrus", source=self.disk("sdb"))
         self.mount("/var/spool/cyrus", "xfs", self.disk("sdc"))
+        (self.root / "var/spool/cyrus/mail").mkdir()
 
     def run_cyrus(self, pid: int = 4711, *, executable: str = "/usr/lib/cyrus/bin/master",
                   arguments: str = "/usr/sbin/cyrmaster\0-l\x0032\0-C\0/etc/imapd.conf\0",

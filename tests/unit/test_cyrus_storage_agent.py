@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +35,7 @@ def real_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     """The same with real children, and the directories that Cyrus makes."""
     made = CyrusNode(tmp_path, monkeypatch, capfd, with_children=True)
     made.mount_the_usual()
-    for directory in ("var/spool/cyrus/mail", "run/cyrus/proc", "run/cyrus/lock", "tmp"):
+    for directory in ("run/cyrus/proc", "run/cyrus/lock", "tmp"):
         (made.root / directory).mkdir(parents=True)
     return made
 
@@ -120,6 +122,62 @@ def test_a_directory_on_which_nothing_is_mounted_is_refused(node: CyrusNode) -> 
     assert said.code == 5 and "'/var/spool/cyrus/mail' is on ext4 '/dev/vda'" in said.reason
     assert "operating system" in said.reason
     assert node.start(require_mount="false").code == 0
+
+
+def test_on_the_node_s_own_disk_only_what_is_there_can_be_the_mail(node: CyrusNode) -> None:
+    """Without require_mount, a path that does not exist is all that is left of a missing disk."""
+    node.unmount("/var/spool/cyrus")
+    (node.root / "var/spool/cyrus/mail").rmdir()
+    said = node.start(require_mount="false")
+    assert said.code == 5 and "'/var/spool/cyrus/mail' does not exist on ext4" in said.reason
+    assert "require_mount" in said.reason and not node.running
+    assert "does not exist" in node.validate(level=10, require_mount="false").err
+    # A database is made by Cyrus; a directory is not.
+    (node.root / "var/spool/cyrus/mail").mkdir()
+    node.put("/etc/imapd.conf", IMAPD_CONF + "quota_db_path: /var/lib/cyrus/quotas.db\n"
+             "annotation_db_path: /var/lib/other/annotations.db\n")
+    said = node.start(require_mount="false")
+    assert said.code == 5 and "/var/lib/other" in said.reason and "quotas" not in said.reason
+
+
+def test_a_path_that_is_missing_on_a_disk_of_its_own_is_a_warning(node: CyrusNode) -> None:
+    """A new server, or a blank disk in place of the right one."""
+    (node.root / "var/spool/cyrus/mail").rmdir()
+    said = node.start()
+    assert said.code == 0 and len(said.warnings) == 1
+    assert "'/var/spool/cyrus/mail' does not exist on /dev/sdc" in said.warnings[0]
+
+
+class Torn:
+    """Lets the first reading of a table of mounts lack a line, as before Linux 5.8 while others
+    unmount something."""
+
+    def __init__(self, node: CyrusNode, monkeypatch: pytest.MonkeyPatch, table: str,
+                 lacking: str) -> None:
+        self.left = 1
+        kind = type(node.machine.files)
+        real = kind.read
+
+        def read(files: Any, path: str, *limit: int) -> bytes:
+            content: bytes = real(files, path, *limit)
+            if path == table and self.left:
+                self.left -= 1
+                content = b"".join(line for line in content.splitlines(True)
+                                   if f" {lacking} ".encode() not in line)
+            return content
+
+        monkeypatch.setattr(kind, "read", read)
+
+
+def test_a_table_that_changed_while_it_was_read_takes_nothing_down(
+        node: CyrusNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    for action in (node.start, node.monitor, functools.partial(node.monitor, level=10)):
+        torn = Torn(node, monkeypatch, "/proc/self/mountinfo", "/var/spool/cyrus")
+        assert action().code == 0 and torn.left == 0
+    node.run_cyrus(namespace="mnt:[2]")
+    node.put("/proc/4711/mountinfo", node.table())
+    torn = Torn(node, monkeypatch, "/proc/4711/mountinfo", "/var/spool/cyrus")
+    assert node.monitor().code == 0 and torn.left == 0
     assert node.monitor(require_mount="false").code == 0
 
 

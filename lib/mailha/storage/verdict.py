@@ -40,18 +40,32 @@ WRITABLE = "it must be writable"
 class Survey:
     """What several examinations of one moment share.
 
-    process: the number of that in whose mount namespace the paths are to be looked up. Symbolic
-    links are followed in ours whatever it is, and the files of loop devices are looked for there.
-    timeout: seconds, for each path, if a disk is slow. Raises mountinfo.MountTableDamaged.
+    destinations: where paths lead; tell it beforehand which will be examined. timeout: seconds, for
+    each disk, if one is slow. Raises mountinfo.MountTableDamaged.
     """
 
-    def __init__(self, machine: Machine, process: str = "self", timeout: float = PATIENCE) -> None:
+    def __init__(self, machine: Machine, timeout: float = PATIENCE) -> None:
         self.machine = machine
         self.own_table: Table = mountinfo.mounts(machine)
-        self.table = self.own_table if process == "self" else mountinfo.mounts(machine, process)
-        self.timeout = timeout
-        self.system = {mount.device for mount in map(self.table.find, SYSTEM)}
+        self.destinations = symlinks.Destinations(machine, self.own_table, timeout)
         self._chains: dict[tuple[str, str, str], Chain] = {}
+        self._look_at(self.own_table)
+
+    def seen_by(self, process: str) -> Survey:
+        """Return the same for the mount namespace of a process, by its number.
+
+        Symbolic links are followed in ours all the same, and the files of loop devices are looked
+        for there. What has been found out of them is not found out again. Raises
+        mountinfo.MountTableDamaged.
+        """
+        other = Survey.__new__(Survey)
+        other.__dict__.update(self.__dict__)
+        other._look_at(mountinfo.mounts(self.machine, process))
+        return other
+
+    def _look_at(self, table: Table) -> None:
+        self.table = table
+        self.system = {mount.device for mount in map(table.find, SYSTEM)}
 
     def chain(self, mount: Mount, rule: Rule) -> Chain:
         """Return the devices under a mount. Raises as chain.follow()."""
@@ -68,10 +82,11 @@ class Verdict:
     its name. mount_point, type, source: of the mount on which it lies. chain: names of what is
     under it, down to the disks. fit: whether the rule is kept; if not, reason says what was found,
     where and which rule it breaks, and remedy what to do. warnings: what is allowed and unwise.
+    exists: whether anything is there, None as long as nobody has looked (storage.presence).
     """
 
     __slots__ = ("path", "real", "rule", "mount_point", "type", "source", "chain", "fit", "reason",
-                 "remedy", "warnings")
+                 "remedy", "warnings", "exists")
 
     def __init__(self, path: str, rule: Rule) -> None:
         self.path = path
@@ -85,6 +100,7 @@ class Verdict:
         self.reason = ""
         self.remedy = ""
         self.warnings: list[str] = []
+        self.exists: bool | None = None
 
     def __repr__(self) -> str:
         return f"<Verdict {self.path!r} {'fit' if self.fit else self.reason!r}>"
@@ -113,7 +129,13 @@ class _Examination:
         self._survey = survey
         self._rule = rule
         self.verdict = Verdict(mountinfo.lexical(path), rule)
-        real = self._real()
+        try:
+            real = self._real()
+        except symlinks.Endless as circle:
+            self.verdict.fit = False
+            self.verdict.reason = f"{circle.reason}, so it leads nowhere; {rule.words}"
+            self.verdict.remedy = circle.remedy
+            return
         mount = survey.table.find(real)
         self.verdict.real = real
         self.verdict.mount_point = mount.mount_point
@@ -127,9 +149,8 @@ class _Examination:
 
     def _real(self) -> str:
         """Return the path without symbolic links, as far as they may be followed."""
-        survey, path = self._survey, self.verdict.path
         try:
-            return symlinks.settle(survey.machine, survey.own_table, path, timeout=survey.timeout)
+            return self._survey.destinations.of(self.verdict.path)
         except symlinks.NotAccepted as refused:
             rest = "/".join(part for part in refused.rest.split("/") if part not in ("", ".", ".."))
             return f"{refused.path}/{rest}".rstrip("/")
@@ -167,8 +188,8 @@ class _Examination:
             return True
         return self._refuse(mount, "that is the disk of this node's operating system, so the "
                             "mail's own is not mounted",
-                            "let the cluster mount it first (ocf:heartbeat:Filesystem, earlier in "
-                            "the group)", inside=inside,
+                            "mount it; in a cluster, let ocf:heartbeat:Filesystem do so earlier in "
+                            "the group", inside=inside,
                             broken="it must be on a mount of its own")
 
     def _is_whole(self, mount: Mount, inside: bool = False) -> bool:

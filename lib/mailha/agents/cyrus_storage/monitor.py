@@ -44,11 +44,14 @@ def monitor(call: Call, machine: Machine) -> None:
     if not marker.is_set():
         raise errors.NotRunning("it has not been started since this node booted, or was stopped")
     demand = Demand.of(call.parameters) if call.has_parameters else Demand()
-    targets, verdicts = _examine(call, machine, demand, marker)
-    if _is_new(verdicts, marker):
-        # BlueMind rewrites its list of partitions while the mail runs: half a path leads anywhere.
-        machine.clock.sleep(min(SECOND_LOOK, call.left() / 2))
-        targets, verdicts = _examine(call, machine, demand, marker)
+    survey, targets, verdicts = _examine(call, machine, demand, marker)
+    if not all(verdict.fit for verdict in verdicts):
+        # A table of mounts that changes while it is read lacks some of them (before Linux 5.8).
+        if _is_new(verdicts, marker):
+            # And BlueMind rewrites its list of partitions while the mail runs: half a path leads
+            # anywhere.
+            machine.clock.sleep(min(SECOND_LOOK, call.left() / 2))
+        survey, targets, verdicts = _examine(call, machine, demand, marker)
     reason, remedy = storage.unfit(verdicts)
     if reason:
         raise errors.Failed(reason, remedy=remedy)
@@ -56,7 +59,7 @@ def monitor(call: Call, machine: Machine) -> None:
     # Directories of other services may be hidden from Cyrus by its unit, as they should.
     real = [Target(each.real, target.rule, target.names)
             for each, target in zip(verdicts, targets) if target.of_cyrus]
-    _look_with_cyrus(call, machine, demand, real, marker)
+    _look_with_cyrus(survey, demand, real, marker)
     if call.check_level >= TRIAL:
         from mailha.agents.cyrus_storage import trial
         for warning in trial.run(machine, targets, verdicts, call.left, errors.Failed):
@@ -64,11 +67,11 @@ def monitor(call: Call, machine: Machine) -> None:
 
 
 def _examine(call: Call, machine: Machine, demand: Demand,
-             marker: Marker) -> tuple[list[Target], list[Verdict]]:
-    """Return the paths of this moment, and the verdict about each."""
+             marker: Marker) -> tuple[Survey, list[Target], list[Verdict]]:
+    """Return what was looked at, the paths of this moment, and the verdict about each."""
     survey = Survey(machine, timeout=call.left() * SHARE_OF_READING)
     targets = _targets(call, survey, demand, marker)
-    return targets, storage.examine(survey, demand, targets)
+    return survey, targets, storage.examine(survey, demand, targets)
 
 
 def _is_new(verdicts: list[Verdict], marker: Marker) -> bool:
@@ -96,19 +99,25 @@ def _targets(call: Call, survey: Survey, demand: Demand, marker: Marker) -> list
         return marker.targets()
 
 
-def _look_with_cyrus(call: Call, machine: Machine, demand: Demand, targets: list[Target],
+def _look_with_cyrus(survey: Survey, demand: Demand, targets: list[Target],
                      marker: Marker) -> None:
     """Examine the paths as the running Cyrus sees them. Raises errors.Failed."""
+    machine = survey.machine
     process = master.find(machine, demand.configuration, marker.master)
     if process is None or not master.sees_other_mounts(machine, process):
         return
+    reason = remedy = ""
     try:
-        survey = Survey(machine, str(process.pid), call.left() * SHARE_OF_READING)
-        reason, remedy = storage.unfit(storage.examine(survey, demand, targets))
+        # Twice, for the same reason as with our own table.
+        for _ in range(2):
+            theirs = survey.seen_by(str(process.pid))
+            reason, remedy = storage.unfit(storage.examine(theirs, demand, targets))
+            if not reason:
+                return
     except errors.MailhaError:
         if not machine.processes.is_same(process):
             return      # it has ended meanwhile, which is no business of the storage
         raise
-    if reason and machine.processes.is_same(process):
+    if machine.processes.is_same(process):
         raise errors.Failed(f"Cyrus (process {process.pid}) sees other mounts than this node: "
                             f"{reason}", remedy=remedy or "restart Cyrus")

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mailha.ocf.call import Call
+    from mailha.products.cyrus.imapd import Imapd
+    from mailha.products.cyrus.paths import Target
+    from mailha.storage.verdict import Verdict
     from mailha.system.machine import Machine
 
 SHARE_OF_READING = 0.2
@@ -29,11 +32,12 @@ def start(call: Call, machine: Machine) -> None:
     """
     marker = Marker(machine, call.resource)
     demand = Demand.of(call.parameters)
-    survey = Survey(machine, timeout=call.left() * SHARE_OF_READING)
-    configuration = reading.patiently(machine, survey.table, demand.configuration,
-                                      demand.partitions, call.left() * SHARE_OF_READING)
-    targets = demand.targets(configuration)
-    verdicts = storage.examine(survey, demand, targets)
+    configuration, targets, verdicts = _examine(call, machine, demand)
+    if not all(verdict.fit for verdict in verdicts):
+        # A table of mounts that changes while it is read lacks some of them (before Linux 5.8), and
+        # a refusal lasts until somebody has cleaned it up.
+        configuration, targets, verdicts = _examine(call, machine, demand)
+    storage.require_presence(machine, targets, verdicts, call.left() * SHARE_OF_READING)
     reason, remedy = storage.unfit(verdicts)
     if reason:
         raise errors.NotAllowedHere(reason, remedy=remedy)
@@ -55,16 +59,25 @@ def findings(call: Call, machine: Machine) -> Iterator[errors.MailhaError]:
     """
     import os
     demand = Demand.of(call.parameters)
-    survey = Survey(machine, timeout=call.left() * SHARE_OF_READING)
     try:
-        configuration = reading.patiently(machine, survey.table, demand.configuration,
-                                          demand.partitions, call.left() * SHARE_OF_READING)
+        configuration, targets, verdicts = _examine(call, machine, demand)
     except reading.Hidden as error:
         if os.geteuid() == 0:
             yield error
         return
     for warning in demand.warnings(configuration):
         call.log.warning(warning)
-    reason, remedy = storage.unfit(storage.examine(survey, demand, demand.targets(configuration)))
+    storage.require_presence(machine, targets, verdicts, call.left() * SHARE_OF_READING)
+    reason, remedy = storage.unfit(verdicts)
     if reason:
         yield errors.NotAllowedHere(reason, remedy=remedy)
+
+
+def _examine(call: Call, machine: Machine,
+             demand: Demand) -> tuple[Imapd, list[Target], list[Verdict]]:
+    """Return the configuration, the paths that it names, and the verdict about each."""
+    survey = Survey(machine, timeout=call.left() * SHARE_OF_READING)
+    configuration = reading.patiently(machine, survey.table, demand.configuration,
+                                      demand.partitions, call.left() * SHARE_OF_READING)
+    targets = demand.targets(configuration)
+    return configuration, targets, storage.examine(survey, demand, targets)

@@ -6,10 +6,11 @@ A recurring monitor loads this module.
 
 from __future__ import annotations
 
+from mailha import errors
 from mailha.products.cyrus import paths
 from mailha.profiles import cyrus as profiles
 from mailha.storage import verdict
-from mailha.storage.rules import BLOCK, STRICT
+from mailha.storage.rules import ANY_LASTING, BLOCK, STRICT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from mailha.products.cyrus.imapd import Imapd
     from mailha.products.cyrus.paths import Target
     from mailha.storage.verdict import Survey, Verdict
+    from mailha.system.machine import Machine
+
+
+LASTING = (BLOCK.name, ANY_LASTING.name)
+"""The rules of what may not be lost."""
 
 
 class Demand:
@@ -81,13 +87,78 @@ def examine(survey: Survey, demand: Demand, targets: Sequence[Target]) -> list[V
 
     Raises errors.Failed if one cannot be found out.
     """
-    found = []
+    survey.destinations.expect(target.path for target in targets)
+    inside = _inside(targets)
+    return [examine_one(survey, demand, target, inside) for target in targets]
+
+
+def examine_each(survey: Survey, demand: Demand,
+                 targets: Sequence[Target]) -> list[Verdict | errors.MailhaError]:
+    """Return the verdict about each path, in their order, or why there is none."""
+    survey.destinations.expect(target.path for target in targets)
+    inside = _inside(targets)
+    found: list[Verdict | errors.MailhaError] = []
     for target in targets:
-        inside = target.path.rstrip("/") + "/"
-        found.append(verdict.examine(
-            survey.machine, target.path, rule=target.rule, device=demand.device(target),
-            apart=[each.path for each in targets if each.path.startswith(inside)], survey=survey))
+        try:
+            found.append(examine_one(survey, demand, target, inside))
+        except errors.MailhaError as error:
+            found.append(error)
     return found
+
+
+def examine_one(survey: Survey, demand: Demand, target: Target,
+                inside: Mapping[str, Sequence[str]]) -> Verdict:
+    """Return the verdict about one path. inside: which of the others are below each of them."""
+    return verdict.examine(survey.machine, target.path, rule=target.rule,
+                           device=demand.device(target), apart=inside.get(target.path, ()),
+                           survey=survey)
+
+
+def _inside(targets: Sequence[Target]) -> dict[str, list[str]]:
+    """Return for each path the others that are below it.
+
+    Upwards from each: BlueMind has two for each of thousands of domains, and to compare all of them
+    with each other would take longer than the time that a monitor has.
+    """
+    found: dict[str, list[str]] = {target.path: [] for target in targets}
+    for target in targets:
+        above = target.path
+        while above not in ("", "/"):
+            above = above.rpartition("/")[0] or "/"
+            if above in found:
+                found[above].append(target.path)
+    return found
+
+
+def require_presence(machine: Machine, targets: Sequence[Target], verdicts: Sequence[Verdict],
+                     timeout: float) -> None:
+    """See whether the fit paths exist, and make a verdict unfit where that is all that counts.
+
+    On the disk of the operating system only what is there can be the mail's: a path that is not is
+    the same as a directory on which nothing is mounted. On a mount of its own Cyrus may have to
+    make it yet, or it is the wrong disk: that is a warning.
+
+    timeout: seconds for each disk. Raises patience.DiskSilent, and system.children.ChildFailed.
+    """
+    from mailha.storage import presence
+    # Cyrus makes a database when it needs one.
+    instead = {target.path: found.real.rpartition("/")[0] or "/"
+               for target, found in zip(targets, verdicts)
+               if all(name.endswith("_db_path") for name in target.names)}
+    presence.look(machine, verdicts, timeout, instead)
+    for target, found in zip(targets, verdicts):
+        if found.exists is not False or target.rule.name not in LASTING:
+            continue
+        if target.rule.own_mount:
+            found.warnings.append(
+                f"'{found.path}' does not exist on {found.source}, mounted at "
+                f"'{found.mount_point}': it would begin empty; is that the right disk?")
+            continue
+        found.fit = False
+        found.reason = (f"'{found.path}' does not exist on {found.type} '{found.source}', mounted "
+                        f"at '{found.mount_point}': without require_mount nothing else tells "
+                        "whether the mail is there; it must exist")
+        found.remedy = "mount the mail's disk, or, for a new server, make the directory"
 
 
 def unfit(verdicts: Sequence[Verdict]) -> tuple[str, str]:
