@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """ocf:mailha:cyrus-storage in a running cluster: a node with a false disk never gets the mail.
 
-A unit that makes what it does not find, as Cyrus does, stands for Cyrus. Everything else is real:
+A unit that makes what it does not find, as Cyrus does, stands for Cyrus. Everything else is real,
+and as in the example: a node that is missed is fenced by its controller, and comes back by itself.
 ocf:heartbeat:Filesystem takes what is mounted there for its disk, whatever it is.
 """
 
@@ -17,8 +18,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from failover import configuration
 from filesystems import lookalike
 from twonode.lab import Lab
+from twonode.plan import BMC_USER
 from waiting import wait_for
 
 SPOOL = "/var/spool/cyrus"
@@ -38,16 +41,25 @@ ExecStart=/bin/sh -c 'mkdir -p {SPOOL}/data {SPOOL}/meta; while :; do date >>{MA
 """
 
 CONFIGURATION = f"""
-property stonith-enabled=false
+property stonith-enabled=true stonith-timeout=120s
 rsc_defaults migration-threshold=1
+primitive guard ocf:mailha:fencing-guard op start timeout=60s op stop timeout=20s \
+    op monitor interval=10s timeout=20s
 primitive disk ocf:heartbeat:Filesystem params device=/dev/san-cyrus directory={SPOOL} \
     fstype=ext4 op start timeout=60s op stop timeout=60s op monitor interval=10s timeout=40s
 primitive storage ocf:mailha:cyrus-storage op start timeout=60s op stop timeout=20s \
     op monitor interval=3s timeout=30s
 primitive imap systemd:cyrus-standin op start timeout=60s op stop timeout=60s \
     op monitor interval=10s timeout=40s
-group cyrus disk storage imap
+group cyrus guard disk storage imap
 location first cyrus 100: alice
+"""
+
+FENCE = f"""
+primitive fence_{{node}} stonith:fence_ipmi params ip={{address}} username={BMC_USER} \
+    password_script=/etc/mailha/bmc-password node={{node}} pcmk_host_list={{node}} \
+    meta migration-threshold=INFINITY op start timeout=60s op monitor interval=120s timeout=60s
+location fence_{{node}}_not_there fence_{{node}} -inf: {{node}}
 """
 
 FALSE = "/var/tmp/false"
@@ -62,14 +74,17 @@ def provision(node: str, disk: Path) -> None:
         (disk / path).parent.mkdir(parents=True, exist_ok=True)
         (disk / path).write_text(text)
     (disk / SPOOL.lstrip("/")).mkdir(parents=True)
+    configuration.install(disk, [configuration.SECRET])
 
 
 @pytest.fixture(scope="module")
 def lab(make_lab: Callable[..., Lab]) -> Lab:
-    """Two nodes with a shared disk, and Cyrus running on alice."""
+    """Two nodes with a shared disk that can fence each other, and Cyrus running on alice."""
     lab = make_lab(disks={"cyrus": 64}, provision=[provision], post_seconds=1.0)
-    lab.execute("bob", ["crm", "-F", "configure", "load", "update", "-"], input=CONFIGURATION,
-                timeout=90)
+    fencing = "".join(FENCE.format(node=node, address=lab.bmc(node).address)
+                      for node in ("alice", "bob"))
+    lab.execute("bob", ["crm", "-F", "configure", "load", "update", "-"],
+                input=fencing + CONFIGURATION, timeout=90)
     wait_for("Cyrus on alice", functools.partial(runs_on, lab, "alice"))
     wait_for("mail", lambda: sh(lab, "alice", f"cat {MAIL} || :"))
     return lab
@@ -99,7 +114,7 @@ def sh(lab: Lab, node: str, script: str) -> str:
 
 
 def state(lab: Lab) -> ElementTree.Element:
-    """Return what crm_mon shows on bob, who always has power."""
+    """Return what crm_mon shows on bob, who is never fenced here."""
     return ElementTree.fromstring(sh(lab, "bob", "crm_mon -1 --output-as=xml"))
 
 
@@ -111,7 +126,7 @@ def places(lab: Lab) -> Dict[str, List[str]]:
 
 def runs_on(lab: Lab, node: str) -> bool:
     """Say whether all of the group runs on this node, and nowhere else."""
-    return all(places(lab).get(name) == [node] for name in ("disk", "storage", "imap"))
+    return all(places(lab).get(name) == [node] for name in ("guard", "disk", "storage", "imap"))
 
 
 def idle(lab: Lab) -> bool:
@@ -128,6 +143,13 @@ def refusals(lab: Lab) -> List[str]:
             and failure.get("task") == "start" and failure.get("exitcode") == "5"]
 
 
+def fencings(lab: Lab) -> List[str]:
+    """Return what bob has done to alice: "reboot success"."""
+    said = sh(lab, "bob", "stonith_admin --history alice --verbose --output-as=xml")
+    return [f"{event.get('action')} {event.get('status')}"
+            for event in ElementTree.fromstring(said).iter("fence_event")]
+
+
 def test_a_false_disk_refuses_the_group_which_stays_or_returns_and_touches_nothing(
         lab: Lab, false_disk: "subprocess.Popen[bytes]") -> None:
     before = sh(lab, "alice", f"sync; cat {MAIL}")
@@ -136,12 +158,10 @@ def test_a_false_disk_refuses_the_group_which_stays_or_returns_and_touches_nothi
     # Pacemaker keeps 128 characters of a reason.
     for part in (SPOOL, "fuse.nfs", "/dev/san-cyrus"):
         assert part in refusals(lab)[0], refusals(lab)
-    wait_for("the end of the attempt",
-             lambda: places(lab)["storage"] == places(lab)["imap"] == [] and idle(lab))
 
-    # It returns by itself, to the mail that it had.
-    lab.poweron("alice")
+    # Alice, whom bob has fenced, boots again, and it returns by itself, to the mail that it had.
     wait_for("Cyrus on alice again", functools.partial(runs_on, lab, "alice"))
+    assert "reboot success" in fencings(lab)
     assert before and sh(lab, "alice", f"cat {MAIL}").startswith(before)
 
     # Filesystem has unmounted the false disk, and below it there is nothing but the directory.

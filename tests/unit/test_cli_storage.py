@@ -68,8 +68,9 @@ def test_it_says_the_same_to_programs(node: CyrusNode) -> None:
     [path] = [each for each in said["paths"] if each["path"] == "/var/spool/cyrus/mail"]
     assert path == {"path": "/var/spool/cyrus/mail", "for": ["partition-default"], "rule": "block",
                     "resolved": "/var/spool/cyrus/mail", "mount": "/var/spool/cyrus", "type": "xfs",
-                    "source": "/dev/sdc", "chain": ["sdc"], "fit": True, "reason": "", "remedy": "",
-                    "warnings": []}
+                    "source": "/dev/sdc", "chain": ["sdc"], "exists": True, "fit": True,
+                    "reason": "", "remedy": "", "warnings": []}
+    assert set(said["rules"]) == {"block", "lasting", "ephemeral", "with-state"}
     node.unmount("/var/lib/cyrus")
     code, said = document(node)
     assert code == 1 and said["fit"] is False
@@ -78,14 +79,78 @@ def test_it_says_the_same_to_programs(node: CyrusNode) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"\0", b"garbage\n", IMAPD_CONF.encode() + b"x:\n"])
-def test_a_configuration_of_no_use_is_1_and_one_line(node: CyrusNode, content: Any) -> None:
+def test_a_configuration_of_no_use_is_3_and_one_line(node: CyrusNode, content: Any) -> None:
     (node.root / "etc/imapd.conf").unlink()
     if content is not None:
         node.put("/etc/imapd.conf", content)
     said = storage(node)
-    assert said.code == 1 and said.out == "" and said.err.count("\n") == 1
+    assert said.code == 3 and said.out == "" and said.err.count("\n") == 1
     code, answer = document(node)
-    assert code == 1 and answer["fit"] is False and "/etc/imapd.conf" in answer["error"]
+    assert code == 3 and answer["fit"] is False and "/etc/imapd.conf" in answer["error"]
+    assert content is not None or "--imapd-conf" in said.err
+
+
+def test_the_rules_are_explained_where_they_are_shown(node: CyrusNode) -> None:
+    said = storage(node)
+    rows, _, legend = said.out.partition("\n\n")
+    names = {line.split()[2] for line in rows.splitlines()[1:]}
+    assert {line.split()[0] for line in legend.splitlines()} == names
+    said = cli_machine.call(node.machine, "help", "storage")      # type: ignore[arg-type]
+    for word in ("block ", "lasting ", "ephemeral ", "with-state ", "UNFIT", "exit code"):
+        assert word in said.out
+    assert max(map(len, said.out.splitlines())) < 80
+
+
+def test_a_path_of_which_nothing_is_known_takes_no_other_one_along(
+        node: CyrusNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mailha.storage import symlinks
+    from mailha.storage.patience import DiskSilent
+    real = symlinks.Destinations.of
+
+    def of(self: symlinks.Destinations, path: str) -> str:
+        if path.startswith("/var/spool"):
+            raise DiskSilent(f"'{path}' did not answer within 5 s", remedy="look for a dead disk")
+        return real(self, path)
+
+    monkeypatch.setattr(symlinks.Destinations, "of", of)
+    said = storage(node)
+    assert said.code == 3 and "/var/spool/cyrus/mail" in said.err
+    [row] = [line for line in said.out.splitlines() if line.endswith("UNKNOWN")]
+    assert row.startswith("/var/spool/cyrus/mail") and "did not answer" in said.out
+    assert "/var/lib/cyrus  " in said.out
+    code, answer = document(node)
+    [path] = [each for each in answer["paths"] if "error" in each]
+    assert (code, answer["fit"], path["fit"]) == (3, False, None)
+    # What is known to be unfit is an answer.
+    node.unmount("/var/lib/cyrus")
+    assert storage(node).code == 1
+
+
+def test_what_does_not_exist_is_fit_only_on_a_mount_of_its_own(node: CyrusNode) -> None:
+    """As start sees it: without require_mount nothing else tells whether the mail is there."""
+    (node.root / "var/spool/cyrus/mail").rmdir()
+    said = storage(node)
+    assert said.code == 0 and "fit, missing" in said.out and "is that the right disk?" in said.err
+    assert "/run/cyrus/proc" in said.out and said.out.count("missing") == 1
+    node.unmount("/var/spool/cyrus")
+    code, answer = document(node, "--no-require-mount")
+    [path] = [each for each in answer["paths"] if not each["fit"]]
+    assert code == 1 and path["path"] == "/var/spool/cyrus/mail" and path["exists"] is False
+    assert "does not exist on ext4 '/dev/vda'" in path["reason"] and path["remedy"]
+    (node.root / "var/spool/cyrus/mail").mkdir()
+    assert storage(node, "--no-require-mount").code == 0
+
+
+def test_files_may_be_named_from_where_one_is(node: CyrusNode,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    node.put("/srv/b/imapd.conf", IMAPD_CONF)
+    for here, name in (("/srv/b", "imapd.conf"), ("/srv", "b/imapd.conf"),
+                       ("/", "srv/b/imapd.conf"), ("/srv/b/c/d", "../.././imapd.conf"),
+                       ("/srv/b", "./imapd.conf")):
+        monkeypatch.setattr(os, "getcwd", lambda here=here: here)
+        assert document(node, "--imapd-conf", name)[1]["imapd_conf"] == "/srv/b/imapd.conf"
+    said = storage(node, "--imapd-conf", "b/../c")
+    assert said.code == 2 and "--imapd-conf" in said.err and "'..'" in said.err
 
 
 def test_policy_and_profile_are_those_of_the_agent(node: CyrusNode) -> None:
@@ -105,11 +170,12 @@ def test_further_paths_devices_and_files_can_be_given(node: CyrusNode) -> None:
     node.put("/srv/imapd.conf", IMAPD_CONF)
     node.put("/srv/partitions", "partition-b: /srv/b\n")
     code, answer = document(node, "--imapd-conf", "/srv/imapd.conf", "--partitions-file",
-                            "/srv/partitions", "--paths", "/var/spool/cyrus", "/srv/c",
-                            "--device", "/var/lib/cyrus=/dev/sdc", "/var/spool/cyrus=/dev/sdc")
+                            "/srv/partitions", "--paths", "/var/spool/cyrus", "--paths=/srv/c",
+                            "--device", "/var/lib/cyrus=/dev/sdc,/var/spool/cyrus=/dev/sdc")
     assert code == 1 and answer["files"] == ["/srv/imapd.conf", "/srv/partitions"]
     assert {each["path"] for each in answer["paths"] if not each["fit"]} == {
         "/srv/b", "/srv/c", "/var/lib/cyrus"}
+    (node.root / "srv/c").mkdir()
     assert document(node, "--no-require-mount", "--paths", "/srv/c")[0] == 0
 
 
@@ -141,16 +207,20 @@ def test_a_resource_of_the_cluster_gives_its_parameters(node: CyrusNode) -> None
     assert code == 1 and answer["imapd_conf"] == "/srv/imapd.conf" and answer["policy"] == "split"
     assert [each["path"] for each in answer["paths"] if not each["fit"]] == ["/srv/x"]
     assert document(node, "storage", "--policy=strict")[1]["policy"] == "strict"
-    for name, words in (("wrong", "parameter policy: 'loose' is unknown"),
+    code, answer = document(node, "--paths", "/srv/y", "storage")
+    assert [each["path"] for each in answer["paths"] if not each["fit"]] == ["/srv/y"]
+    for name, words in (("wrong", "parameter policy of 'wrong': 'loose' is unknown"),
                         ("gone", "the cluster has no resource 'gone'"), ("-x", ""),
                         ("mail", "is run by ocf:mailha:kopano and not by ocf:mailha:cyrus")):
         said = storage(node, name)
-        assert said.code in (1, 2) and words in said.err and said.err.count("\n") == 1
+        assert said.code == (2 if name == "-x" else 3)
+        assert words in said.err and said.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments, code", [
-    (["--paths", "relative"], 1), (["--imapd-conf", "etc"], 1), (["--device", "sdb"], 1),
-    (["--paths", "/a\n/b"], 1), (["--policy", "loose"], 2), (["--profile", "exchange"], 2),
+    (["--paths", "relative"], 2), (["--imapd-conf", "no-such-file"], 3), (["--device", "sdb"], 2),
+    (["--paths", "/a\n/b"], 2), (["--imapd-conf", ""], 2), (["--paths", ""], 2),
+    (["--policy", "loose"], 2), (["--profile", "exchange"], 2),
     (["one", "two"], 2)])
 def test_a_wrong_command_line_is_one_line(node: CyrusNode, arguments: Any, code: int) -> None:
     said = storage(node, *arguments)
@@ -177,7 +247,7 @@ def test_no_root_is_needed_unless_the_configuration_is_hidden(
     monkeypatch.setattr(type(node.machine.files), "read", lambda self, path, *rest: (
         refuse(self, path) if path.startswith("/etc/") else survey(self, path, *rest)))
     said = storage(node)
-    assert said.code == 1 and "cannot read /etc/imapd.conf: Permission denied; ask as root" \
+    assert said.code == 3 and "cannot read /etc/imapd.conf: Permission denied; ask as root" \
         in said.err
 
 

@@ -157,7 +157,8 @@ def test_endlessly_many_files_are_refused() -> None:
     (LEAST + "<html><body>404</body></html>\n", "line 2 is not of the form 'name: value'"),
     (LEAST + "@import: /etc/x\n", "line 2: @import: there is no such directive"),
     (LEAST + "@include: partitions\n", "line 2: @include: 'partitions' is no absolute path"),
-    (LEAST + "@include: /etc/gone\n", "there is no /etc/gone"),
+    (LEAST + "@include: /etc/gone\n",
+     "there is no /etc/gone, which /etc/imapd.conf line 2 includes"),
 ])
 def test_what_cyrus_itself_would_refuse_is_refused_with_file_and_line(
         text: str, words: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cyrus_node import CyrusNode
-from mailha.products.cyrus import master
+from mailha.products.cyrus import master, reading
+from mailha.storage import mountinfo
 
 
 @pytest.fixture
@@ -21,7 +22,8 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 def found(node: CyrusNode, configuration: str = "/etc/imapd.conf") -> int:
     """Return the pid of the master, 0 for none."""
-    process = master.find(node.machine, configuration)
+    process = master.find(node.machine, configuration, real=lambda path: reading.real(
+        node.machine, mountinfo.mounts(node.machine), path))
     return process.pid if process is not None else 0
 
 
@@ -50,6 +52,30 @@ def test_of_two_servers_on_one_node_each_finds_its_own(
     node.run_cyrus(arguments=arguments)
     for asked in ("/etc/imapd.conf", "/etc/imapd-b.conf"):
         assert found(node, asked) == (4711 if asked == configuration else 0)
+
+
+@pytest.mark.parametrize("told", ["/etc//imapd-b.conf", "/etc/./imapd-b.conf", "./imapd-b.conf",
+                                  "imapd-b.conf", "/etc/cyrus/b.conf"])
+def test_the_same_file_by_another_name_is_the_same_server(node: CyrusNode, told: str) -> None:
+    node.put("/etc/imapd-b.conf", "")
+    node.link("/etc/cyrus/b.conf", "../imapd-b.conf")
+    node.run_cyrus(arguments=f"cyrmaster\0-C\0{told}\0")
+    node.link("/proc/4711/cwd", "/etc")
+    assert found(node, "/etc/imapd-b.conf") == 4711
+    assert found(node) == 0
+
+
+def test_two_masters_of_two_files_are_never_taken_for_each_other(node: CyrusNode) -> None:
+    """Each monitor finds its own, and remembers it; who gets its number later is not believed."""
+    node.run_cyrus(pid=4711, arguments="cyrmaster\0-C\0/etc/imapd-a.conf\0")
+    node.run_cyrus(pid=4712, arguments="cyrmaster\0-C\0/etc/imapd-b.conf\0", pid_file="")
+    for _ in range(2):
+        for name, pid in (("a", 4711), ("b", 4712)):
+            process = master.find(node.machine, f"/etc/imapd-{name}.conf",
+                                  f"/run/remembered-{name}")
+            assert process is not None and process.pid == pid
+    node.put("/proc/4712/cmdline", "cyrmaster\0-C\0/etc/imapd-c.conf\0")
+    assert master.find(node.machine, "/etc/imapd-b.conf", "/run/remembered-b") is None
 
 
 def test_a_pid_file_that_names_somebody_else_is_not_believed(node: CyrusNode) -> None:

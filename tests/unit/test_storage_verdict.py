@@ -417,7 +417,7 @@ def test_many_paths_that_need_a_child_share_one_for_each_disk(
     children: List[str] = []
     real = patience.touch
 
-    def touch(machine: Machine, path: str, work: Callable[[], bytes], timeout: float) -> bytes:
+    def touch(machine: Any, path: str, work: Callable[[], bytes], timeout: float) -> bytes:
         children.append(path)
         return real(machine, path, work, timeout)
 
@@ -439,7 +439,7 @@ def test_a_dead_disk_says_nothing_of_another_one(
     mounted.mount("/srv/two", "ext4", "/dev/vda1", device="254:1")
     real = patience.touch
 
-    def touch(machine: Machine, path: str, work: Callable[[], bytes], timeout: float) -> bytes:
+    def touch(machine: Any, path: str, work: Callable[[], bytes], timeout: float) -> bytes:
         if path.startswith(SPOOL):
             raise patience.DiskSilent(f"'{path}' did not answer")
         return real(machine, path, work, timeout)

@@ -2,7 +2,8 @@
 """From the command line of ``mailha`` to its exit code.
 
 0: done. 1: it could not be done; one line on stderr says why, and what to do. 2: the command line
-is wrong. 130: interrupted.
+is wrong. 130: interrupted. For a subcommand that answers a question, 0 is "yes", 1 is "no", and 3
+says that there is no answer.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import NoReturn, Sequence
 import mailha
 from mailha import errors
 from mailha.cli import accept_version, guards, removal, storage, sync, terminal
+from mailha.cli.negative import Negative
 from mailha.cli.terminal import Terminal
 from mailha.ocf import defect
 from mailha.system.machine import Machine
+from mailha.validation import Invalid
 
 COMMANDS = (accept_version, guards, removal, storage, sync)
 
@@ -54,7 +57,8 @@ def parser() -> tuple[_Parser, dict[str, _Parser]]:
     for module in COMMANDS:
         made = commands.add_parser(module.NAME, help=module.SUMMARY)
         module.declare(made)
-        made.set_defaults(run=module.run, needs_root=module.needs_root)
+        made.set_defaults(run=module.run, needs_root=module.needs_root,
+                          trouble=getattr(module, "TROUBLE", FAILED))
         parsers[module.NAME] = made
     help_parser = commands.add_parser("help", help="show how a command is used")
     help_parser.add_argument("topic", nargs="?", choices=sorted(parsers), metavar="COMMAND",
@@ -78,12 +82,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def perform(argv: Sequence[str], machine: Machine, screen: Terminal) -> int:
     """Do what the command line asks for and return the exit code. Never raises."""
+    trouble = FAILED
     try:
         top, parsers = parser()
         options = top.parse_args(argv)
         if options.run is None:
             screen.line(parsers.get(options.topic, top).format_help().rstrip())
         else:
+            trouble = options.trouble
             if options.needs_root(options) and os.geteuid() != 0:
                 raise errors.NotRoot(f"only root may do this, and you have the id {os.geteuid()}",
                                      remedy="use sudo")
@@ -93,9 +99,12 @@ def perform(argv: Sequence[str], machine: Machine, screen: Terminal) -> int:
         return WRONG_USAGE
     except SystemExit as end:       # --help and --version
         return end.code if isinstance(end.code, int) else SUCCESS
+    except Invalid as error:
+        screen.error(str(error))
+        return WRONG_USAGE
     except errors.MailhaError as error:
         screen.error(str(error))
-        return FAILED
+        return FAILED if isinstance(error, Negative) else trouble
     except KeyboardInterrupt:
         screen.error("interrupted")
         return INTERRUPTED
@@ -103,8 +112,8 @@ def perform(argv: Sequence[str], machine: Machine, screen: Terminal) -> int:
     except Exception as error:
         screen.error(f"defect of mailha: {type(error).__name__} at {defect.place_of(error)}: "
                      f"{error}; report it to the authors of mailha")
-        return FAILED
+        return trouble
     if screen.failure:
         screen.error(f"it is done, but stdout could not be written: {screen.failure}")
-        return FAILED
+        return trouble
     return SUCCESS

@@ -64,8 +64,8 @@ def try_out(machine: Machine, directory: str, *, timeout: float, mount_point: st
     mount_point: where its mount is. If the directory does not exist or is a file, the nearest one
     above it does, down to that. timeout: seconds.
 
-    Raises patience.DiskSilent if the disk does not answer in time, system.children.ChildFailed if no
-    child can be made, and errors.Failed if the child lacked memory or the like.
+    Raises patience.DiskSilent if the disk does not answer in time, system.children.ChildFailed if
+    no child can be made, and errors.Failed if the child lacked memory or the like.
     """
     from mailha import errors
     from mailha.storage import patience

@@ -6,7 +6,8 @@ a part is looked at only after the mount on which it lies has been found in the 
 accepted, and a part on which something is mounted is never looked at, since it is a directory. All
 of it happens in a child with a deadline, because a local disk can die too.
 
-A recurring monitor loads this module, and uses :class:`Destinations`, which rarely needs that child.
+A recurring monitor loads this module, and uses :class:`Destinations`, which rarely needs that
+child.
 """
 
 from __future__ import annotations
@@ -64,8 +65,9 @@ def resolve(machine: Machine, path: str, *, timeout: float,
     accept: says of a mount whether it may be touched. timeout: seconds. table: our mounts, if they
     have been read.
 
-    Raises NotAccepted for the first mount on the way that may not, Endless for a loop, errors.Failed
-    for an unreadable part or a wrong path, and patience.DiskSilent if the disk does not answer.
+    Raises NotAccepted for the first mount on the way that may not, Endless for a loop,
+    errors.Failed for an unreadable part or a wrong path, and patience.DiskSilent if the disk does
+    not answer.
     """
     mountinfo.lexical(path)
     [found] = _in_a_child(machine, table or mountinfo.mounts(machine), [path], accept, timeout)

@@ -103,7 +103,8 @@ def _look_with_cyrus(survey: Survey, demand: Demand, targets: list[Target],
                      marker: Marker) -> None:
     """Examine the paths as the running Cyrus sees them. Raises errors.Failed."""
     machine = survey.machine
-    process = master.find(machine, demand.configuration, marker.master)
+    process = master.find(machine, demand.configuration, marker.master,
+                          lambda path: reading.real(machine, survey.own_table, path))
     if process is None or not master.sees_other_mounts(machine, process):
         return
     reason = remedy = ""

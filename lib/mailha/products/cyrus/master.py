@@ -14,8 +14,12 @@ from mailha import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mailha.system.machine import Machine
     from mailha.system.processes import Process
+
+    Real = Callable[[str], str]
 
 PROGRAMS = ("master", "cyrus-master", "cyrmaster")
 """Of upstream and BlueMind, of Red Hat and SUSE, of Debian."""
@@ -31,8 +35,12 @@ _DELETED = " (deleted)"
 """What the kernel appends to a program whose package has been upgraded."""
 
 
-def find(machine: Machine, configuration: str, remembered: str = "") -> Process | None:
+def find(machine: Machine, configuration: str, remembered: str = "",
+         real: Real = str) -> Process | None:
     """Return the master that runs with this configuration, None if none does.
+
+    real: returns where a path leads, or itself where that is not to be looked at: the master may
+    have been told the same file by another name.
 
     remembered: a file in /run in which its pid is kept from one call to the next, "" for none. A
     node that serves has thousands of processes, and looking at each would cost more than all the
@@ -42,10 +50,10 @@ def find(machine: Machine, configuration: str, remembered: str = "") -> Process 
     Postfix has a master, too; it is told from Cyrus's by its place.
     """
     for path in (remembered, *PID_FILES):
-        process = _named(machine, path, configuration) if path else None
+        process = _named(machine, path, configuration, real) if path else None
         if process is not None:
             return process
-    process = _search(machine, configuration)
+    process = _search(machine, configuration, real)
     if process is not None and remembered:
         try:
             machine.files.write_atomic(remembered, f"{process.pid}\n".encode())
@@ -54,17 +62,18 @@ def find(machine: Machine, configuration: str, remembered: str = "") -> Process 
     return process
 
 
-def _named(machine: Machine, path: str, configuration: str) -> Process | None:
+def _named(machine: Machine, path: str, configuration: str, real: Real) -> Process | None:
     """Return the master whose pid stands in a file."""
     try:
         text = machine.files.read(path, 64).strip()
     except (OSError, errors.MailhaError):
         return None
     process = machine.processes.read(int(text)) if text.isdigit() else None
-    return process if process is not None and is_master(process, configuration) else None
+    return process if process is not None and is_master(machine, process, configuration, real) \
+        else None
 
 
-def _search(machine: Machine, configuration: str) -> Process | None:
+def _search(machine: Machine, configuration: str, real: Real) -> Process | None:
     """Return the master, found among all processes of this node. One in a container is not ours."""
     own = _link(machine, "self", "ns/pid")
     for pid in machine.files.names("/proc"):
@@ -72,15 +81,31 @@ def _search(machine: Machine, configuration: str) -> Process | None:
         if pid.isdigit() and _is_program(_link(machine, pid, "exe")) \
                 and own in ("", _link(machine, pid, "ns/pid")):
             process = machine.processes.read(int(pid))
-            if process is not None and is_master(process, configuration):
+            if process is not None and is_master(machine, process, configuration, real):
                 return process
     return None
 
 
-def is_master(process: Process, configuration: str) -> bool:
-    """Tell whether a process is Cyrus's master with this configuration."""
-    return process.alive and _is_program(process.executable) \
-        and _configuration(process.arguments) == configuration
+def is_master(machine: Machine, process: Process, configuration: str, real: Real = str) -> bool:
+    """Tell whether a process is Cyrus's master with this configuration.
+
+    A master has the file of its command line, or else Cyrus's own; several run on a node that has
+    taken over. real: see :func:`find`.
+    """
+    if not process.alive or not _is_program(process.executable):
+        return False
+    told = _configuration(process.arguments)
+    if told == configuration:
+        return True
+    if not told.startswith("/"):
+        # It has kept the directory in which it was started, unless it runs as a daemon.
+        told = f"{_link(machine, str(process.pid), 'cwd')}/{told}"
+    return real(_plain(told)) == real(_plain(configuration))
+
+
+def _plain(path: str) -> str:
+    """Return a path without empty and "." parts."""
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def sees_other_mounts(machine: Machine, process: Process) -> bool:

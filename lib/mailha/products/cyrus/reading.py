@@ -32,8 +32,16 @@ class OutOfReach(ConfigurationUnusable):
     """A file lies where this reader does not go."""
 
 
+class Missing(ConfigurationUnusable):
+    """A file is not there."""
+
+
 class Hidden(ConfigurationUnusable):
     """A file may not be read by whoever asks."""
+
+
+_SIGNS: dict[str, type[ConfigurationUnusable]] = {"h": Hidden, "m": Missing}
+"""How the child says which of them it is."""
 
 
 def at_once(machine: Machine, table: Table, path: str, partitions: str) -> Imapd:
@@ -68,7 +76,13 @@ def patiently(machine: Machine, table: Table, path: str, partitions: str,
         return _existing(machine, table, partitions, accept).encode("utf-8", "surrogateescape")
 
     there = patience.touch(machine, partitions, existing, timeout) if partitions else b""
-    return imapd.read(load, path, there.decode("utf-8", "surrogateescape"))
+    try:
+        return imapd.read(load, path, there.decode("utf-8", "surrogateescape"))
+    except Missing as error:
+        if error.reason != f"there is no {path}":
+            raise       # one that is included
+        raise Missing(error.reason, remedy="install and configure Cyrus on this node, or name its "
+                      "imapd.conf in imapd_conf (--imapd-conf of 'mailha storage')") from None
 
 
 def whole(machine: Machine, table: Table, path: str, timeout: float) -> bytes:
@@ -84,14 +98,23 @@ def whole(machine: Machine, table: Table, path: str, timeout: float) -> bytes:
         try:
             return b"+" + _load(machine, table, path, accept)
         except ConfigurationUnusable as error:
-            sign = "h" if isinstance(error, Hidden) else "-"
+            sign = next((sign for sign, kind in _SIGNS.items() if isinstance(error, kind)), "-")
             return f"{sign}{error.reason}\n{error.remedy}".encode("utf-8", "surrogateescape")
 
     answer = patience.touch(machine, path, content, timeout)
     if answer[:1] == b"+":
         return answer[1:]
     reason, _, remedy = answer[1:].decode("utf-8", "surrogateescape").partition("\n")
-    raise (Hidden if answer[:1] == b"h" else ConfigurationUnusable)(reason, remedy=remedy)
+    raise _SIGNS.get(chr(answer[0]), ConfigurationUnusable)(reason, remedy=remedy)
+
+
+def real(machine: Machine, table: Table, path: str) -> str:
+    """Return where a path leads on the file system of /, itself if it leads elsewhere."""
+    root = table.find("/")
+    try:
+        return _real(machine, table, path, lambda mount: mount.identifier == root.identifier)
+    except errors.MailhaError:
+        return path
 
 
 def _local(table: Table) -> Callable[[Mount], bool]:
@@ -119,8 +142,7 @@ def _load(machine: Machine, table: Table, path: str, accept: Callable[[Mount], b
     try:
         return machine.files.read(_real(machine, table, path, accept), syntax.LARGEST)
     except FileNotFoundError:
-        raise ConfigurationUnusable(f"there is no {path}", remedy="install and configure Cyrus on "
-                                    "this node, or name the file in imapd_conf") from None
+        raise Missing(f"there is no {path}", remedy="make it, or name the right file") from None
     except PermissionError as error:
         raise Hidden(f"cannot read {path}: {error.strerror}",
                      remedy="ask as root, or make it readable for root") from None

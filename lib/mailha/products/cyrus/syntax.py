@@ -67,17 +67,17 @@ def read(load: Load, path: str) -> tuple[list[Option], list[str]]:
     """
     options: list[Option] = []
     files: list[str] = []
-    _read(load, path, options, files)
+    _read(load(path), load, path, options, files)
     return options, files
 
 
-def _read(load: Load, path: str, options: list[Option], files: list[str]) -> None:
+def _read(content: bytes, load: Load, path: str, options: list[Option], files: list[str]) -> None:
     """Append what one file says."""
     files.append(path)
     if len(files) > MOST_FILES:
         raise ConfigurationUnusable(f"{files[0]} includes more than {MOST_FILES} files",
                                     remedy="look at its lines with @include")
-    for option in parse(load(path), path):
+    for option in parse(content, path):
         if option.key != "@include":
             options.append(option)
             continue
@@ -87,7 +87,12 @@ def _read(load: Load, path: str, options: list[Option], files: list[str]) -> Non
         if option.value in files:
             raise option.wrong(f"{option.value} is included twice, at which Cyrus refuses to start",
                                "take one of the two lines out")
-        _read(load, option.value, options, files)
+        try:
+            content = load(option.value)
+        except ConfigurationUnusable as error:
+            error.reason += f", which {option.place} includes"
+            raise
+        _read(content, load, option.value, options, files)
 
 
 def parse(content: bytes, path: str) -> list[Option]:
