@@ -3,8 +3,8 @@
 
 A file is complete before it has its name: made under another one that nobody else could have made
 (O_EXCL, O_NOFOLLOW, for root alone), then content, owner, mode, attributes and times, in this
-order. A key is thus never readable by others for a moment (csync2 issue 5), and a reader sees the old
-file or the new one.
+order. So a key is never readable by others for a moment (csync2 issue 5), and whoever reads sees
+the old file or the new one.
 """
 
 from __future__ import annotations

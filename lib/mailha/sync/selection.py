@@ -37,11 +37,13 @@ class Selection:
 
     directories: with all below. files: named ones, which neither the built-in list nor the test
     for the node's name holds back. exclude: patterns of paths. never: rules of the product.
-    roots: the directories and files where everything that is replicated begins.
+    roots: the directories and files where everything that is replicated begins. anywhere: whether
+    our own state may be looked at as well, for whoever shows a kept copy.
     """
 
     def __init__(self, directories: Iterable[str], files: Iterable[str] = (),
-                 exclude: Iterable[str] = (), never: Iterable[Rule] = ()) -> None:
+                 exclude: Iterable[str] = (), never: Iterable[Rule] = (), *,
+                 anywhere: bool = False) -> None:
         self.directories = tuple(sorted(set(directories)))
         self.files = tuple(sorted(set(files)))
         self.exclude = tuple(exclude)
@@ -51,7 +53,7 @@ class Selection:
         self._ancestors = frozenset(_ancestors(self.files + self.directories))
         rules = [*NEVER, *self.never, *(Rule(pattern, f"'exclude' holds {pattern}")
                                         for pattern in self.exclude)]
-        self._absolute = _Rules(rule for rule in rules if rule.absolute)
+        self._absolute = _Rules(rule for rule in rules if rule.absolute and not anywhere)
         self._usual = _Rules(rule for rule in rules if not rule.absolute)
         self._known: dict[tuple[str, bool], str] = {}
         self.roots = tuple(sorted(

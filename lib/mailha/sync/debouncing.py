@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Doing something once, a moment after many changes, while more of them come in.
+
+An administrator who runs a script changes fifty maps in a second; a service is to be reloaded
+once, after the last of them. What is done takes its time and is done in a thread: changes are
+applied meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Callable, Iterable
+
+from mailha import errors
+from mailha.system.machine import Machine
+
+QUIET = 0.5
+"""Seconds without a change after which it is done."""
+LONGEST = 5.0
+"""Seconds after the first change after which it is done in any case."""
+
+Work = Callable[[Iterable[str]], "dict[str, str]"]
+
+
+class Debounced:
+    """Collects names of what is due and lets `work` do it; work returns failures by name.
+
+    failures: of the last time, by name.
+    """
+
+    def __init__(self, machine: Machine, work: Work) -> None:
+        self._machine = machine
+        self._work = work
+        self._due: set[str] = set()
+        self._first = self._last = 0.0
+        self._thread: threading.Thread | None = None
+        self._running: set[str] = set()
+        self._outcome: dict[str, str] = {}
+        self.failures: dict[str, str] = {}
+
+    def add(self, names: Iterable[str]) -> None:
+        """Note what is due."""
+        new = set(names)
+        if not new:
+            return
+        self._last = self._machine.clock.monotonic()
+        if not self._due:
+            self._first = self._last
+        self._due |= new
+
+    def wait(self, longest: float) -> float:
+        """Return in how many seconds poll() has something to do, longest if not before."""
+        if self._thread is not None:
+            return min(longest, 0.2)
+        if not self._due:
+            return longest
+        moment = min(self._last + QUIET, self._first + LONGEST)
+        return min(longest, max(0.0, moment - self._machine.clock.monotonic()))
+
+    def poll(self) -> set[str]:
+        """Begin what is due; return the names of what has been done well since the last call."""
+        done: set[str] = set()
+        if self._thread is not None and not self._thread.is_alive():
+            done = self._collect()
+        if self._thread is None and self._due and self.wait(1.0) <= 0.0:
+            self._begin()
+        return done
+
+    def finish(self, timeout: float) -> set[str]:
+        """Do all that is due, now; return the names of what has been done well.
+
+        timeout: seconds for what is being done already; what is due afterwards has its own.
+        """
+        done: set[str] = set()
+        for _ in range(2):
+            if self._thread is not None:
+                self._thread.join(timeout)
+                if self._thread.is_alive():
+                    return done
+                done |= self._collect()
+            if self._due:
+                self._begin()
+        if self._thread is not None:
+            self._thread.join(timeout)
+            if not self._thread.is_alive():
+                done |= self._collect()
+        return done
+
+    def _begin(self) -> None:
+        self._running, self._due = self._due, set()
+        names = sorted(self._running)
+
+        def work() -> None:
+            try:
+                self._outcome = self._work(names)
+            except errors.MailhaError as error:
+                self._outcome = dict.fromkeys(names, str(error))
+
+        self._thread = threading.Thread(target=work, name="hooks", daemon=True)
+        self._thread.start()
+
+    def _collect(self) -> set[str]:
+        self._thread = None
+        # What has become due again meanwhile is not done.
+        done = self._running - self._outcome.keys() - self._due
+        for name in done:
+            self.failures.pop(name, None)
+        self.failures.update(self._outcome)
+        self._running, self._outcome = set(), {}
+        return done
