@@ -40,6 +40,11 @@ LIMIT = 120.0
 """Seconds that any tool may take on a busy machine."""
 
 VALUES: Dict[str, Dict[str, str]] = {
+    "cyrus": {"ip": "192.0.2.11", "instance_root": "/srv/server1",
+              "imapd_conf": "/srv/server1/etc/imapd.conf",
+              "cyrus_conf": "/srv/server1/etc/cyrus.conf", "binary_dir": "/usr/lib/cyrus/bin",
+              "data_dir": "/srv/server1/data", "require_mount": "false", "user": "cyrus",
+              "manager": "direct", "require_stonith": "false", "manual_node": "alice"},
     "cyrus-storage": {"policy": "split", "imapd_conf": "/etc/imapd.conf",
                       "partitions_file": "/etc/cyrus-partitions", "profile": "cyrus",
                       "paths": "/srv/cyrus", "device": "/dev/cyrus", "require_mount": "true"},
@@ -50,6 +55,9 @@ VALUES: Dict[str, Dict[str, str]] = {
                "manual_node": "alice"},
 }
 """A good value for every parameter of every agent."""
+
+NEEDED: Dict[str, Tuple[str, ...]] = {"cyrus": ("ip", "instance_root")}
+"""Parameters without which an agent refuses to start."""
 
 WITHOUT_SOFTWARE = ("fencing-guard", "cyrus-storage")
 """Agents that can start on a bare machine. The others are given to ocf-tester in tests/lab."""
@@ -246,8 +254,8 @@ def check_shown(page: str, machine: Sandbox, agent: str) -> None:
 
 @every_agent
 def test_crm_resource_takes_good_parameters_and_the_defaults(machine: Sandbox, agent: str) -> None:
-    nothing: List[str] = []
-    for arguments in (nothing, options(agent, "--option={}={}")):
+    least = [f"--option={name}={VALUES[agent][name]}" for name in NEEDED.get(agent, ())]
+    for arguments in (least, options(agent, "--option={}={}")):
         done = run(machine, "crm_resource", "--validate", "--class", "ocf", "--provider", "mailha",
                    "--agent", agent, *arguments)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -15,6 +15,9 @@ from mailha.ocf.declaration import OWN_TIMEOUTS
 NAMES = sorted(path.name for path in (Path(__file__).resolve().parents[2] / "agents").iterdir()
                if path.is_file())
 
+NEEDED = {"cyrus": {"ip": "192.0.2.11", "instance_root": "/srv/server1"}}
+"""What an agent cannot do without, by its name."""
+
 
 @pytest.fixture(params=NAMES)
 def agent(request: Any) -> Agent:
@@ -27,7 +30,8 @@ def agent(request: Any) -> Agent:
 
 def test_the_defaults_are_values_of_their_types_and_do_not_contradict_each_other(
         agent: Agent) -> None:
-    call = Call(agent, "start", {}, lambda: 0.0)
+    needed = {"OCF_RESKEY_" + name: value for name, value in NEEDED.get(agent.name, {}).items()}
+    call = Call(agent, "start", needed, lambda: 0.0)
     assert call.problems == []
     assert agent.check is None or list(agent.check(call.parameters)) == []
 

@@ -115,7 +115,8 @@ def test_an_ipv6_address_is_the_same_in_any_spelling() -> None:
 
 
 @pytest.mark.parametrize("part, section", [
-    ("imapd -C {} -U 30", "imap"), ("ctl_cyrusdb -C {} -c", "checkpoint"), ("idled -C {}", "idled")])
+    ("imapd -C {} -U 30", "imap"), ("ctl_cyrusdb -C {} -c", "checkpoint"),
+    ("idled -C {}", "idled")])
 def test_a_command_without_its_configuration_would_work_on_the_data_of_another_cyrus(
         part: str, section: str) -> None:
     text = SERVER.replace(part.format(IMAPD), part.replace(" -C {}", ""))
@@ -316,7 +317,8 @@ def test_temporary_files_may_be_in_one_directory() -> None:
 
 
 def test_names_that_begin_alike_are_not_shared() -> None:
-    assert claims.shared([claims.Claim("/srv/a", "x")], [claims.Claim("/srv/ab", "y")], "b") is None
+    mine, its = [claims.Claim("/srv/a", "x")], [claims.Claim("/srv/ab", "y")]
+    assert claims.shared(mine, its, "server2") is None
 
 
 def test_a_path_outside_of_the_tree_is_found() -> None:

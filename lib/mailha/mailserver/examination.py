@@ -58,8 +58,12 @@ class Examination:
 
     def optional(self) -> tuple[str, ...]:
         """Return the names of the services without which the group may be started."""
-        names: tuple[str, ...] = self._call.parameters["optional_services"]
+        names: tuple[str, ...] = self._call.parameters.get("optional_services", ())
         return names
+
+    def data_directory(self) -> str:
+        """Return the directory of the data, which must be mounted."""
+        return str(self._call.parameters["data_dir"])
 
     def configuration(self) -> Iterator[errors.MailhaError]:
         """Find what is wrong with the version and the configuration of the product."""
@@ -71,7 +75,7 @@ class Examination:
 
     def directories(self) -> Iterator[str]:
         """Yield the directories that have to be there, and not merely their mount points."""
-        yield self._call.parameters["data_dir"]
+        yield self.data_directory()
 
     def data_paths(self) -> Iterator[tuple[str, str]]:
         """Yield where data lies beside data_dir, each with the file that says so."""
@@ -145,7 +149,7 @@ class Examination:
         if not any(map(self.touches_data, self.names)) \
                 or not self._call.parameters["require_mount"]:
             return
-        directory = self._call.parameters["data_dir"]
+        directory = self.data_directory()
         self.mount_points = []
         try:
             for each in self.directories():

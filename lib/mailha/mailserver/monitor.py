@@ -55,7 +55,8 @@ def monitor(call: Call, machine: Machine, *, unrecorded: Unrecorded, converse: C
         call.log.warning(str(error))
     group = _group(call, record) if record is not None else unrecorded(call, machine)
     seen = evidence.look(machine, group, timeout=call.left() * SHARE_OF_SYSTEMD,
-                         known=record.processes if record is not None else None)
+                         known=record.processes if record is not None else None,
+                         leaders=not call.is_probe)
     if call.is_probe:
         _probe(call, machine, group, seen, active=damaged or record is not None)
         return
@@ -83,7 +84,7 @@ def _group(call: Call, record: Active) -> Group:
 def _with_optional(call: Call, group: Group) -> Group:
     """Return the group with what the parameters say of today about optional services."""
     return Group(group.resource, group.manager, group.services,
-                 call.parameters["optional_services"], group.mount_points)
+                 call.parameters.get("optional_services", ()), group.mount_points)
 
 
 def _probe(call: Call, machine: Machine, group: Group, seen: list[Sight], *,

@@ -23,17 +23,17 @@ class Release:
     """The installed version against the one that last ran on the data.
 
     product: its name for people. software: its name in the record. installed: the version on this
-    node. The data is where the parameter data_dir says.
+    node. directory: that of the data; without it the parameter data_dir says it.
     """
 
     def __init__(self, call: Call, machine: Machine, installed: Version, *, product: str,
-                 software: str) -> None:
+                 software: str, directory: str = "") -> None:
         self._call = call
         self._machine = machine
         self._installed = installed
         self._product = product
         self._software = software
-        self._directory = call.parameters["data_dir"]
+        self._directory = directory or call.parameters["data_dir"]
         self._accepted = False
         self._before: last_run.Record | None = None
 

@@ -49,7 +49,7 @@ class MailServerStart:
 
     def optional(self) -> tuple[str, ...]:
         """Return the names of the services without which the group may be started."""
-        names: tuple[str, ...] = self._call.parameters["optional_services"]
+        names: tuple[str, ...] = self._call.parameters.get("optional_services", ())
         return names
 
     def touches_data(self) -> bool:

@@ -70,6 +70,9 @@ def write(machine: Machine, group: Group,
         lines += [f"pidfile {service.pid_file}"] if service.pid_file else []
         lines += ["data"] if service.touches_data else []
         lines += [f"needs {name}" for name in service.needs]
+        lines += [f"option {service.option}"] if service.option != "-c" else []
+        lines += [f"helper {path}" for path in service.helpers]
+        lines += [f"tool {path}" for path in service.tools]
         if processes and service.name in processes:
             lines.append("process {} {}".format(*processes[service.name]))
     # A name with a line end or with bytes that are no UTF-8 has no place in the record.
@@ -120,18 +123,25 @@ def of_others(machine: Machine, group: Group) -> dict[str, str]:
     that of a resource that was renamed or deleted while it was not managed.
     """
     own = {service.unit for service in group.services}
-    found: dict[str, str] = {}
+    return {service.unit: other for other, service in services_of_others(machine, group.resource)
+            if service.unit in own and _lives(machine, service)}
+
+
+def services_of_others(machine: Machine, resource: str) -> list[tuple[str, Service]]:
+    """Return each service that other resources have recorded on this node, with its resource.
+
+    Whether it lives is not looked at. A record that cannot be read is passed over.
+    """
+    found: list[tuple[str, Service]] = []
     for other in machine.files.names(DIRECTORY):
         # A name with a dot in front is a record that is just being written.
-        if other == group.resource or other.startswith("."):
+        if other == resource or other.startswith("."):
             continue
         try:
             record = read(machine, other)
         except errors.Failed:
             continue
-        for service in record.services if record is not None else ():
-            if service.unit in own and _lives(machine, service):
-                found[service.unit] = other
+        found += [(other, service) for service in (record.services if record else ())]
     return found
 
 
@@ -139,6 +149,18 @@ def _lives(machine: Machine, service: Service) -> bool:
     """Tell whether a process of the service lives, in its unit or anywhere."""
     return machine.cgroups.populated(usual(service.unit)) or bool(service.program) and any(
         service.claims(process) for process in machine.processes.find(service.program))
+
+
+def lives(machine: Machine, service: Service) -> bool:
+    """Tell whether a process of a recorded service lives on this node, as far as can be seen.
+
+    A node without systemd has no control groups; its services are known by their programs.
+    """
+    try:
+        return _lives(machine, service)
+    except errors.Failed:
+        return any(service.claims(process)
+                   for process in machine.processes.find(service.program))
 
 
 def refuse_sharing(machine: Machine, group: Group) -> None:
@@ -213,6 +235,12 @@ def _take(service: Service, key: str, value: str, processes: dict[str, tuple[int
         service.touches_data = True
     elif key == "needs":
         service.needs += (value,)
+    elif key == "option":
+        service.option = value
+    elif key == "helper":
+        service.helpers += (value,)
+    elif key == "tool":
+        service.tools += (value,)
     elif key == "process":
         pid, start_time = value.split(" ")
         processes[service.name] = (int(pid), int(start_time))

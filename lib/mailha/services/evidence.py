@@ -7,7 +7,8 @@ The order of the evidence, for each service:
    nothing runs.
 2. Its control group: which processes are in it. This is what decides whether anything runs.
 3. The identity of a process: one of them must run the service's program and must not be stopped by
-   a signal (state T). One that a debugger holds for a moment (t) counts as alive.
+   a signal (state T). One that a debugger holds for a moment (t) counts as alive. Where that one
+   leads helpers, it must also have been given the service's configuration.
 4. Every address that it shall listen on is listened on, and by one of those processes.
 
 Where systemd cannot be asked (it executes itself anew, or hangs), 2 to 4 decide alone. Directly
@@ -83,15 +84,18 @@ class Sight:
 
 
 def look(machine: Machine, group: Group, *, timeout: float,
-         known: dict[str, tuple[int, int]] | None = None, sockets: bool = True) -> list[Sight]:
+         known: dict[str, tuple[int, int]] | None = None, sockets: bool = True,
+         leaders: bool = False) -> list[Sight]:
     """Look at every service of the group, in its order.
 
     timeout: seconds for asking systemd. known: the processes that start has written down, for
     directly managed services. sockets: whether to look at the listeners too; who stops a service
-    wants to know of processes only. Raises errors.Failed when even the kernel does not answer.
+    wants to know of processes only. leaders: whether of a service with helpers the one that leads
+    them is enough: a Cyrus in full use has thousands of processes, and a monitor no time to read
+    them all. Raises errors.Failed when even the kernel does not answer.
     """
     if group.manager == SYSTEMD:
-        seen = _units(machine, group, timeout)
+        seen = _units(machine, group, timeout, leaders)
     else:
         seen = _processes(machine, group, known or {})
     running = [sight for sight in seen if sight.phase == SERVES]
@@ -100,7 +104,7 @@ def look(machine: Machine, group: Group, *, timeout: float,
     return seen
 
 
-def _units(machine: Machine, group: Group, timeout: float) -> list[Sight]:
+def _units(machine: Machine, group: Group, timeout: float, leaders: bool) -> list[Sight]:
     """Look at units, control groups and process identities."""
     from mailha.system.units import SystemdUnavailable
     names = [service.unit for service in group.services]
@@ -123,16 +127,22 @@ def _units(machine: Machine, group: Group, timeout: float) -> list[Sight]:
         # While systemd executes itself anew nobody answers; that is no statement about a service
         # (pacemaker pull requests 3880 and 3927). The control groups stay as they are meanwhile.
         pass
-    return [_unit(machine, service, units.get(service.unit), found) for service in group.services]
+    return [_unit(machine, service, units.get(service.unit), found, leaders)
+            for service in group.services]
 
 
 def _unit(machine: Machine, service: Service, unit: Unit | None,
-          found: dict[str, list[int]]) -> Sight:
+          found: dict[str, list[int]], leaders: bool) -> Sight:
     """Judge a unit with the processes in its control group. found: those of groups that had any."""
     path = usual(service.unit) if unit is None else unit.control_group or usual(unit.name)
     pids = found.get(path) or machine.cgroups.processes(path)
-    processes = [process for process in map(machine.processes.read, pids)
-                 if process is not None and process.alive]
+    processes: list[Process] = []
+    for process in map(machine.processes.read, pids):
+        if process is not None and process.alive:
+            if leaders and service.helpers and _leads(service, process):
+                processes = [process]
+                break
+            processes.append(process)
     active, state = ("unknown", "") if unit is None else (
         unit.active, f"{service.unit} is {unit.active} ({unit.sub})")
     if not processes:
@@ -172,20 +182,31 @@ def _processes(machine: Machine, group: Group,
     unknown = [service for service in group.services if service.name not in seen]
     if unknown:
         seen.update(strays(machine, unknown))
-    return [_identity(service, None, seen[service.name]) if seen[service.name]
-            else Sight(service, DOWN, "not one process of it lives") for service in group.services]
+    return [_direct(service, seen[service.name]) for service in group.services]
 
 
-def strays(machine: Machine, services: list[Service]) -> dict[str, list[Process]]:
+def _direct(service: Service, processes: list[Process]) -> Sight:
+    """Judge a directly managed service with its processes."""
+    if not processes:
+        return Sight(service, DOWN, "not one process of it lives")
+    if service.helpers and not any(_leads(service, process) for process in processes):
+        return Sight(service, BROKEN, "its main process is dead, but others live on: "
+                     f"{_list(processes)}", None, processes)
+    return _identity(service, None, processes)
+
+
+def strays(machine: Machine, services: list[Service], *, tools: bool = False
+           ) -> dict[str, list[Process]]:
     """Return, by service, every live process that runs its program with its configuration.
 
     It walks over /proc, and so finds what no unit, no pid file and no record knows: a server that
-    still waits for its database has written none.
+    still waits for its database has written none. tools: whether to look for those, too.
     """
-    found = machine.processes.find_each(
-        {service.program for service in services if service.program})
-    strange = {service.name: [process for process in found.get(service.program, [])
-                              if service.claims(process)] for service in services}
+    wanted = {service.name: service.programs(tools=tools) for service in services}
+    found = machine.processes.find_each(set().union(*wanted.values()))
+    strange = {service.name: [process for path in sorted(wanted[service.name])
+                              for process in found.get(path, []) if service.claims(process)]
+               for service in services}
     mains = {service.main: service.name for service in services if service.main}
     for main, processes in (machine.processes.find_java(mains) if mains else {}).items():
         strange[mains[main]] += processes
@@ -196,7 +217,8 @@ def _identity(service: Service, unit: Unit | None, processes: list[Process]) -> 
     """Judge whether the processes are the service's, and awake."""
     own = processes
     if service.program:
-        own = [process for process in processes if process.runs(service.program)]
+        own = [process for process in processes if process.runs(service.program)
+               and (not service.helpers or service.claims(process))]
         if not own:
             # Also what is seen for a moment after systemd has forked and before it executes.
             return Sight(service, STARTING, f"{service.program} does not run; in its place there "
@@ -206,6 +228,11 @@ def _identity(service: Service, unit: Unit | None, processes: list[Process]) -> 
         return Sight(service, BROKEN, f"process {stopped[0].pid} is stopped by a signal (state T)",
                      unit, processes)
     return Sight(service, SERVES, "", unit, processes)
+
+
+def _leads(service: Service, process: Process) -> bool:
+    """Tell whether a process is the one that leads the helpers of its service."""
+    return bool(service.program) and process.runs(service.program) and service.claims(process)
 
 
 def _look_at_sockets(machine: Machine, running: list[Sight]) -> None:

@@ -49,17 +49,22 @@ class Service:
     leaves behind; "" for none. needs: names of services that must serve before it is started.
     touches_data: whether it works on the data itself, so that two of it would damage them.
     settle: for a service that listens nowhere, the seconds that it must have lived to be believed.
+    option: the one that names the configuration to its programs. helpers: paths of programs that
+    its program starts and that go on without it; then the one process that runs the program leads,
+    and speaks for all. tools: paths of programs that work on the data for a while, started by it or
+    by hand. Helpers and tools are its own where they were given its configuration.
     """
 
     __slots__ = ("name", "unit", "program", "main", "arguments", "configuration",
                  "default_configuration", "listens", "pipes", "pid_file", "needs", "touches_data",
-                 "settle")
+                 "settle", "option", "helpers", "tools")
 
     def __init__(self, name: str, *, unit: str, program: str = "", arguments: Sequence[str] = (),
                  configuration: str = "", default_configuration: str = "",
                  listens: Sequence[Listening] = (), pipes: Sequence[str] = (), pid_file: str = "",
                  needs: Sequence[str] = (), touches_data: bool = False,
-                 settle: float = 1.0, main: str = "") -> None:
+                 settle: float = 1.0, main: str = "", option: str = "-c",
+                 helpers: Sequence[str] = (), tools: Sequence[str] = ()) -> None:
         self.name = name
         self.main = main
         self.unit = unit
@@ -73,6 +78,14 @@ class Service:
         self.needs = tuple(needs)
         self.touches_data = touches_data
         self.settle = settle
+        self.option = option
+        self.helpers = tuple(helpers)
+        self.tools = tuple(tools)
+
+    def programs(self, *, tools: bool = False) -> set[str]:
+        """Return the programs whose processes may be its own. tools: those included."""
+        return {path for path in (self.program, *self.helpers, *(self.tools if tools else ()))
+                if path}
 
     def claims(self, process: Process) -> bool:
         """Tell whether a process that runs the program does it with this service's configuration.
@@ -85,21 +98,24 @@ class Service:
             return False
         if not self.configuration:
             return True
-        return is_same_file(configuration_of(process.arguments, self.default_configuration),
-                            self.configuration)
+        named = configuration_of(process.arguments, self.default_configuration, self.option)
+        if self.helpers and not named.startswith("/"):
+            # Several instances have an etc/imapd.conf, and none may lose a process to another.
+            return False
+        return is_same_file(named, self.configuration)
 
     def __repr__(self) -> str:
         return f"<service {self.name}>"
 
 
-def configuration_of(arguments: Sequence[str], default: str) -> str:
-    """Return the file that a command line names with -c or --config, else the default."""
+def configuration_of(arguments: Sequence[str], default: str, option: str = "-c") -> str:
+    """Return the file that a command line names with the option or --config, else the default."""
     for index, argument in enumerate(arguments):
-        if argument in ("-c", "--config") and index + 1 < len(arguments):
+        if argument in (option, "--config") and index + 1 < len(arguments):
             return arguments[index + 1]
         if argument.startswith("--config="):
             return argument[len("--config="):]
-        if argument.startswith("-c") and argument[2:3] == "/":
+        if argument.startswith(option) and argument[2:3] == "/":
             return argument[2:]
     return default
 

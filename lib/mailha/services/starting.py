@@ -209,8 +209,8 @@ class Start:
         found = evidence.strays(self._machine, [service])[service.name]
         if not found:
             return False
-        where = (f"{service.program} runs already, outside of the cluster's hands (process "
-                 f"{found[0].pid}, control group {found[0].cgroup() or 'unknown'})")
+        where = (f"{found[0].executable or service.program} runs already, outside of the cluster's "
+                 f"hands (process {found[0].pid}, control group {found[0].cgroup() or 'unknown'})")
         if service.touches_data:
             raise errors.Failed(
                 where, remedy="end it; Pacemaker's stop of the resource does so, too")

@@ -210,7 +210,7 @@ class Stop:
     def _living(self, services: list[Service]) -> list[Sight]:
         """Return the sights of all services that are not down, strays put to their processes."""
         seen = self._see(services)
-        strays = evidence.strays(self._machine, services)
+        strays = evidence.strays(self._machine, services, tools=True)
         living = []
         for sight in seen:
             known = {process.pid for process in sight.processes}
