@@ -205,7 +205,7 @@ def test_a_removal_is_refused_while_a_resource_runs_and_says_how_to_go_on(
         shell(installed, "rm /run/mailha/active/kopano_services")
 
 
-UPGRADES = int(os.environ.get("MAILHA_UPGRADES", "15"))
+UPGRADES = int(os.environ.get("MAILHA_UPGRADES", "8"))
 """One takes seconds, mostly to compile; the figure in the documents was measured with a hundred."""
 
 
