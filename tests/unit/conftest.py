@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Callable
 
+import bluemind_node
 import pytest
 from hypothesis import settings
 from kopano_node import Node, prepare
@@ -40,3 +41,23 @@ def make_node(disk: Path, monkeypatch: pytest.MonkeyPatch,
 def node(make_node: Callable[..., Node]) -> Node:
     """Return a node with Kopano 8.7 on which nothing runs but the database."""
     return make_node()
+
+
+@pytest.fixture
+def make_bluemind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                  capfd: pytest.CaptureFixture[str]) -> Callable[..., bluemind_node.Node]:
+    """Return a function that makes a node with BlueMind (see bluemind_node.Node)."""
+    def make(release: str = "4.9", **more: Any) -> bluemind_node.Node:
+        record = tmp_path / "bm-docs"
+        shutil.rmtree(record, ignore_errors=True)
+        record.mkdir()
+        made = bluemind_node.Node(record, capfd, release, **more)
+        bluemind_node.prepare(monkeypatch, made)
+        return made
+    return make
+
+
+@pytest.fixture
+def mailnode(make_bluemind: Callable[..., bluemind_node.Node]) -> bluemind_node.Node:
+    """Return a node with BlueMind 4.9 on which nothing runs."""
+    return make_bluemind()

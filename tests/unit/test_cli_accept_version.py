@@ -136,7 +136,7 @@ def test_a_name_that_cannot_be_meant_is_refused_with_those_that_can(
 
 def test_a_cluster_without_a_mail_server_says_so() -> None:
     said = call(node(FILESYSTEM), "accept-version", "mail")
-    assert said.code == 1 and "none that is run by 'ocf:mailha:kopano'" in said.err
+    assert said.code == 1 and "none that is run by one of 'ocf:mailha:" in said.err
 
 
 def test_a_parameter_that_is_wrong_in_the_cluster_is_named() -> None:

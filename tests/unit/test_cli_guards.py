@@ -331,7 +331,7 @@ def test_off_all_takes_nothing_while_one_of_them_is_active() -> None:
 def rows(text: str) -> Dict[str, List[str]]:
     """Return the cells of each row of the table, by unit; notes are left out."""
     return {line.split()[0]: [cell.strip() for cell in line.split("  ") if cell.strip()][1:]
-            for line in text.splitlines() if not line.startswith(" ")}
+            for line in text.partition("\n\n")[0].splitlines() if not line.startswith(" ")}
 
 
 def test_show_tells_of_every_guard() -> None:
@@ -365,6 +365,24 @@ def test_show_tells_of_a_guard_that_was_written_and_not_loaded() -> None:
                     guards.text("mail").encode())
     said = call(where, "guards", "show")
     assert said.code == 0 and "systemd does not see its condition" in said.out
+
+
+def test_show_tells_why_a_unit_does_not_start_and_what_to_disable() -> None:
+    where = both(node(kopano("mail")))
+    unit(where, "server").properties["UnitFileState"] = "enabled"
+    text = call(where, "guards", "show").out
+    said = " ".join(text.split())
+    assert "starts only while its resource is active on this node" in said
+    assert "'crm resource start leaves'" in said and "'pcs resource enable leaves'" in said
+    assert "\n    systemctl disable kopano-server.service\n" in text
+
+
+def test_show_names_guards_that_no_resource_stands_behind_any_more() -> None:
+    where = both(node(kopano("mail")))
+    text = call(where, "guards", "show").out
+    assert "Orphaned: the cluster has no resource 'leaves'" in " ".join(text.split())
+    assert "\n    mailha guards off leaves\n" in text and "guards off mail" not in text
+    assert "Orphaned" not in call(both(node()), "guards", "show").out, "nobody knows"
 
 
 def test_show_waits_for_a_silent_systemd_once() -> None:

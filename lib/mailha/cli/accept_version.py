@@ -45,6 +45,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("resource", metavar="RESOURCE", help="name of the resource in the cluster")
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--show", action="store_true", help="only show which version is accepted")
+    way.add_argument("--restored", action="store_true",
+                     help="the data have been restored from a backup of the installed version, "
+                          "whatever their record says")
     way.add_argument("--withdraw", action="store_true", help="take the word back")
 
 
@@ -60,32 +63,55 @@ def run(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> No
     elif options.withdraw:
         _withdraw(machine, terminal, options.resource)
     else:
-        _accept(machine, terminal, target.find(machine, terminal, options.resource))
+        _accept(machine, terminal, target.find(machine, terminal, options.resource),
+                restored=options.restored)
 
 
-def _accept(machine: Machine, terminal: Terminal, resource: Target) -> None:
+def _accept(machine: Machine, terminal: Terminal, resource: Target, *, restored: bool) -> None:
     """Give the word, where it is of use, and say what follows from it."""
     _require_keeper(resource)
     product = resource.product
     installed = product.installed_version(machine, PATIENCE_WITH_PACKAGES)
     before, known = _last_run(machine, resource)
     if before is not None:
+        if installed.older(before.version) and restored:
+            acceptance.accept(machine, resource.name, installed, restored=True)
+            _tell_restored(terminal, resource, installed, before)
+            return
         if installed.older(before.version):
             raise errors.Failed(
                 f"{product.name} {installed} on this node is older than {before.version}, which "
                 f"ran on this data on node '{before.node}': no word can help",
-                remedy="update this node; the older version cannot read the newer data")
+                remedy="update this node; the older version cannot read the newer data. Only where "
+                       f"a backup of {installed} has been restored: 'mailha {NAME} --restored "
+                       f"{resource.name}'")
         if not installed.newer_release(before.version):
             terminal.say(f"{product.name} {installed} on this node needs no word: {known}, which "
                          "is the same release.")
             return
-    acceptance.accept(machine, resource.name, installed)
+    acceptance.accept(machine, resource.name, installed, restored=restored)
     terminal.say(f"Accepted: {product.name} {installed}, which is installed on this node, may open "
                  f"the data of '{resource.name}'.")
     terminal.say()
     terminal.say(f"{known[:1].upper()}{known[1:]}.")
     terminal.say()
     _explain(terminal, resource, installed, certain=before is not None)
+
+
+def _tell_restored(terminal: Terminal, resource: Target, installed: Version, before: Record
+                   ) -> None:
+    """Say what the word for restored data means."""
+    terminal.say(f"Accepted: {resource.product.name} {installed} may start over the data of "
+                 f"'{resource.name}', whose record still names {before.version} (node "
+                 f"'{before.node}'), because a backup of {installed} has been restored. If that is "
+                 "not so, the start destroys them.")
+    terminal.say()
+    terminal.say("Restore the database and the directories from one and the same backup. Then let "
+                 "the cluster try again:")
+    terminal.line(f"     crm_resource --cleanup -r {without_instance(resource.name)}")
+    terminal.say()
+    terminal.say("Until that start you can take your word back:")
+    terminal.line(f"     mailha {NAME} --withdraw {resource.name}")
 
 
 def _explain(terminal: Terminal, resource: Target, installed: Version, *, certain: bool) -> None:
@@ -158,17 +184,21 @@ def _show(machine: Machine, terminal: Terminal, name: str) -> None:
 
 def _compare(machine: Machine, terminal: Terminal, version: Version) -> None:
     """Say whether the accepted version is one that is installed here."""
+    silent = []
     for product in PRODUCTS:
         try:
             installed = product.installed_version(machine, PATIENCE_WITH_PACKAGES)
         except errors.MailhaError as error:
-            terminal.say(f"{error.reason}.")
+            silent.append(error.reason)
             continue
         if installed.text == version.text:
             terminal.say(f"It is the {product.name} that is installed on this node.")
         else:
             terminal.say(f"But {product.name} {installed} is installed on this node: give your "
                          f"word again with 'mailha {NAME}' if you mean that one.")
+    if len(silent) == len(PRODUCTS):
+        for reason in silent:
+            terminal.say(f"{reason}.")
 
 
 def _withdraw(machine: Machine, terminal: Terminal, name: str) -> None:

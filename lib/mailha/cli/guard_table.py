@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from mailha import errors
 from mailha.cli.terminal import Terminal
+from mailha.cluster import cib as cluster_information
+from mailha.cluster import resources
 from mailha.services import active, guards
 from mailha.system.machine import Machine
 from mailha.system.units import SystemdUnavailable, UnitError
@@ -16,6 +19,9 @@ FOREIGN = "?"
 
 PATIENCE = 10.0
 """Seconds for one answer of systemd."""
+
+PATIENCE_WITH_CIB = 3.0
+"""Seconds for the cluster's configuration, which a node without a cluster does not have."""
 
 HEADING = ("UNIT", "RESOURCE", "GUARD", "AT BOOT", "ACTIVE HERE")
 
@@ -80,6 +86,45 @@ def show(machine: Machine, terminal: Terminal) -> None:
                      running))
         notes.append(flaw)
     terminal.table(rows, notes)
+    _explain(machine, terminal, found, rows[1:])
+
+
+def _explain(machine: Machine, terminal: Terminal, found: list[Guard],
+             rows: list[tuple[str, ...]]) -> None:
+    """Say what the table means: why a unit does not start, what to disable, whose guard is left.
+
+    rows: of the table, one for each guard.
+    """
+    held = sorted({row[1] for row in rows if row[2] == "in force" and row[4] == "no"})
+    if held:
+        terminal.say()
+        terminal.say("A guarded unit starts only while its resource is active on this node; "
+                     "systemd skips every other start over its condition. Not active here: "
+                     f"{', '.join(held)}. To start it: 'crm resource start {held[0]}' or 'pcs "
+                     f"resource enable {held[0]}'.")
+    enabled = [row[0] for row in rows if row[3] in ("enabled", "enabled-runtime")
+               and row[1] != FOREIGN]
+    if enabled:
+        terminal.say()
+        terminal.say("Enabled at boot, where the guard holds it back. To spare systemd the try:")
+        terminal.line(f"    systemctl disable {' '.join(enabled)}")
+    _name_orphans(machine, terminal, found)
+
+
+def _name_orphans(machine: Machine, terminal: Terminal, found: list[Guard]) -> None:
+    """Name the guards whose resource the cluster does not have (any more)."""
+    try:
+        cib = cluster_information.read(machine, PATIENCE_WITH_CIB)
+    except errors.MailhaError:
+        # No cluster runs, or this user may not ask it: then nobody knows.
+        return
+    for name in sorted({guard.owner for guard in found} - {FOREIGN}):
+        if resources.find(cib, name) is None and not active.is_active(machine, name):
+            units = [guard.unit for guard in found if guard.owner == name]
+            terminal.say()
+            terminal.say(f"Orphaned: the cluster has no resource '{name}', so nothing can start "
+                         f"{', '.join(units)}. To take these guards off:")
+            terminal.line(f"    mailha guards off {name}")
 
 
 def _look(machine: Machine, guard: Guard) -> tuple[str, str]:

@@ -111,14 +111,19 @@ def _on(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> No
 
 
 def _services(resource: Target, given: str | None) -> tuple[str, ...]:
-    """Return the services of a resource: those given, else those that its parameter names."""
+    """Return the services of a resource: those given, else those that its parameter names.
+
+    Empty for all that are on this node.
+    """
     known = resource.product.services
-    managers = resource.possible("manager")
+    managers = resource.possible("manager") if resource.product.has("manager") else [SYSTEMD]
     if SYSTEMD not in managers:
         raise errors.Failed(f"'{resource.name}' runs its services without systemd (manager="
                             f"{managers[0]}), so it has no units to guard")
     configured: list[tuple[str, ...]] = resource.possible("services") if resource.cib else []
     if given is None:
+        if not configured and () == resource.product.parse("services", ""):
+            return ()
         if not configured:
             raise errors.Failed(
                 f"which services '{resource.name}' runs is not known without the cluster's "
@@ -133,8 +138,8 @@ def _services(resource: Target, given: str | None) -> tuple[str, ...]:
     except Invalid as error:
         raise errors.Failed(f"--services: {error}",
                             remedy="name services as the parameter 'services' does") from None
-    strangers = [name for name in names
-                 if configured and not any(name in each for each in configured)]
+    strangers = [name for name in names if configured and () not in configured
+                 and not any(name in each for each in configured)]
     if strangers:
         raise errors.Failed(
             f"'{resource.name}' does not run {', '.join(strangers)}: a guard would keep its unit "
@@ -144,9 +149,7 @@ def _services(resource: Target, given: str | None) -> tuple[str, ...]:
 
 def _units(machine: Machine, resource: Target, names: tuple[str, ...]) -> dict[str, Unit]:
     """Return the unit of each service as systemd sees it."""
-    units = {name: resource.product.services[name].unit for name in names}
-    seen = machine.systemd.units(list(units.values()), timeout=PATIENCE_WITH_SYSTEMD)
-    return {name: seen[unit] for name, unit in units.items()}
+    return resource.product.units(machine, names, PATIENCE_WITH_SYSTEMD)
 
 
 def _refuse_others(machine: Machine, resource: Target, unit: str) -> None:

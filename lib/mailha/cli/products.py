@@ -5,13 +5,28 @@ from __future__ import annotations
 
 from typing import Any, Callable, Collection, Mapping
 
+from mailha import errors
+from mailha.agents.bluemind import AGENT as BLUEMIND_AGENT
 from mailha.agents.kopano import AGENT as KOPANO_AGENT
 from mailha.ocf import Agent
+from mailha.products.bluemind import installed as bluemind_installed
+from mailha.products.bluemind import units as bluemind_units
 from mailha.products.kopano import installed as kopano_installed
 from mailha.profiles import ServiceProfile
+from mailha.profiles import bluemind as bluemind_profile
 from mailha.profiles import kopano as kopano_profile
 from mailha.storage.version import Version
 from mailha.system.machine import Machine
+from mailha.system.units import Unit
+
+FindUnits = Callable[[Machine, Mapping[str, ServiceProfile], float], "dict[str, Unit]"]
+
+
+def _by_profile(machine: Machine, services: Mapping[str, ServiceProfile], timeout: float
+                ) -> dict[str, Unit]:
+    """Return the unit of each service under the one name that the profile has."""
+    seen = machine.systemd.units([each.unit for each in services.values()], timeout=timeout)
+    return {name: seen[each.unit] for name, each in services.items()}
 
 
 class Product:
@@ -20,21 +35,28 @@ class Product:
     name: for people. agent: the declaration of its agent. services: its services by name.
     installed_version: returns what is installed on a machine, within so many seconds; raises
     errors.NotInstalled and errors.Failed. keeper: the service at whose start versions are compared,
-    because it is the one that changes the data.
+    because it is the one that changes the data. find_units: returns the units of services as
+    systemd on a machine sees them, under the names that they have there.
     """
 
     def __init__(self, name: str, agent: Agent, services: Mapping[str, ServiceProfile],
-                 installed_version: Callable[[Machine, float], Version], *, keeper: str) -> None:
+                 installed_version: Callable[[Machine, float], Version], *, keeper: str,
+                 find_units: FindUnits = _by_profile) -> None:
         self.name = name
         self.agent = agent
         self.services = services
         self.installed_version = installed_version
         self.keeper = keeper
+        self._find_units = find_units
 
     @property
     def type(self) -> str:
         """Return its agent's type, as a cluster's configuration names it."""
         return f"ocf:mailha:{self.agent.name}"
+
+    def has(self, parameter: str) -> bool:
+        """Tell whether its agent has a parameter of this name."""
+        return any(each.name == parameter for each in self.agent.parameters)
 
     def parse(self, parameter: str, text: str) -> Any:
         """Return the value of one of its agent's parameters; an empty text means "not set".
@@ -45,19 +67,51 @@ class Product:
         return declared.type.parse(text) if text else declared.default_value()
 
     def keeps_data(self, services: Collection[str]) -> bool:
-        """Tell whether a resource with these services is the one that compares versions."""
-        return self.keeper in services
+        """Tell whether a resource with these services is the one that compares versions.
+
+        One that names no services runs all of them.
+        """
+        return not services or self.keeper in services
+
+    def units(self, machine: Machine, names: Collection[str], timeout: float) -> dict[str, Unit]:
+        """Return the unit of each service as systemd sees it.
+
+        names: of the services; without any, all whose units are on the machine, or all that there
+        are where not even the keeper's is: it is not installed yet. timeout: seconds for each
+        answer of systemd.
+        """
+        found = self._find_units(machine, {name: self.services[name]
+                                           for name in names or self.services}, timeout)
+        if names or found[self.keeper].load == "not-found":
+            return found
+        return {name: unit for name, unit in found.items() if unit.load != "not-found"}
 
 
 PRODUCTS = (
     Product("Kopano", KOPANO_AGENT, kopano_profile.SERVICES, kopano_installed.installed_version,
             keeper="server"),
+    Product("BlueMind", BLUEMIND_AGENT, bluemind_profile.SERVICES,
+            bluemind_installed.installed_version, keeper=bluemind_profile.CORE,
+            find_units=bluemind_units.find),
 )
-
-USUAL = PRODUCTS[0]
-"""What a resource is taken for where the CIB cannot tell its agent."""
 
 
 def of_type(agent: str) -> Product | None:
     """Return the product whose agent has this type, as in "ocf:mailha:kopano"; else None."""
     return next((product for product in PRODUCTS if product.type == agent), None)
+
+
+def likely(machine: Machine, timeout: float) -> Product:
+    """Return what a resource is taken for where the CIB cannot tell its agent: what is installed.
+
+    The first of all if nothing is. timeout: seconds for each question.
+    """
+    for product in PRODUCTS:
+        try:
+            product.installed_version(machine, timeout)
+        except errors.NotInstalled:
+            continue
+        except errors.MailhaError:
+            pass        # it is here, and does not tell its version
+        return product
+    return PRODUCTS[0]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from mailha import errors
-from mailha.cli.products import PRODUCTS, USUAL, Product, of_type
+from mailha.cli.products import PRODUCTS, Product, likely, of_type
 from mailha.cli.terminal import Terminal
 from mailha.cluster import cib as cluster_information
 from mailha.cluster import resources
@@ -21,6 +21,10 @@ from mailha.validation import Invalid, Name
 
 LONGEST_FOR_CIB = 6.0
 """Seconds; enough for two tries on a node that is busy, and short where no cluster runs."""
+
+
+LONGEST_FOR_PACKAGES = 10.0
+"""Seconds for the databases of packages to say whether a product is installed."""
 
 
 class Target:
@@ -66,8 +70,10 @@ def find(machine: Machine, terminal: Terminal, name: str) -> Target:
     try:
         cib = cluster_information.read(machine, LONGEST_FOR_CIB)
     except CibUnreadable as error:
-        terminal.warn(f"{error.reason}; so nobody can say whether there is a resource '{name}'")
-        return Target(name, USUAL)
+        taken = likely(machine, LONGEST_FOR_PACKAGES)
+        terminal.warn(f"{error.reason}; so nobody can say whether there is a resource '{name}', "
+                      f"and it is taken for one of {taken.name}")
+        return Target(name, taken)
     resource = resources.find(cib, name)
     if resource is None:
         raise _unknown(cib, name)

@@ -55,14 +55,21 @@ class Release:
             return
         self._before = before
         if self._installed.older(before.version):
+            if self._is_accepted() and acceptance.restored(self._machine, self._call.resource):
+                self._accepted = True
+                self._call.log.warning(
+                    f"{self._directory} says that {before.version} ran on this data; the word of "
+                    f"the administrator is that a backup of {self._installed} has been restored")
+                return
             raise errors.NotAllowedHere(
                 f"{self._product} {self._installed} on this node is older than {before.version}, "
                 f"which ran on this data on node '{before.node}'",
-                remedy="update this node; the older version cannot read the newer data")
+                remedy="update this node; the older version cannot read the newer data. Only where "
+                       "a backup of this version has been restored: 'mailha accept-version "
+                       f"--restored {self._call.resource}'")
         if not self._installed.newer_release(before.version):
             return
-        accepted = acceptance.accepted(self._machine, self._call.resource)
-        if accepted is None or accepted.text != self._installed.text:
+        if not self._is_accepted():
             raise errors.NotAllowedHere(
                 f"{self._product} {self._installed} on this node is a newer release than "
                 f"{before.version}, which last ran on this data: it would upgrade the database, "
@@ -70,6 +77,11 @@ class Release:
                 remedy=f"make a backup, then run 'mailha accept-version {self._call.resource}' "
                        "on this node and clean up the resource")
         self._accepted = True
+
+    def _is_accepted(self) -> bool:
+        """Tell whether the administrator has accepted exactly this version."""
+        accepted = acceptance.accepted(self._machine, self._call.resource)
+        return accepted is not None and accepted.text == self._installed.text
 
     def record(self) -> None:
         """Write down, before the server touches the data, that this version runs on it now.

@@ -5,6 +5,9 @@ An upgrade of the data cannot be taken back, so it shall not be begun by a failo
 happens to have been updated first. The word is one file a resource, written by
 ``mailha accept-version``; it names exactly one version, is valid on this node only, and is used up
 by the start that relies on it.
+
+The same word, given for data that have been restored from a backup, lets an older version start
+over a record that still names a newer one.
 """
 
 from __future__ import annotations
@@ -27,14 +30,16 @@ def path_of(resource: str) -> str:
     return of_resource(DIRECTORY, resource)
 
 
-def accept(machine: Machine, resource: str, version: Version) -> None:
+def accept(machine: Machine, resource: str, version: Version, *, restored: bool = False) -> None:
     """Write down that this version may start for the resource on this node, in place of any other.
 
+    restored: whether the data are those of a backup of this version, whatever their record says.
     Raises errors.Failed if it cannot be written.
     """
     path = path_of(resource)
     machine.files.make_directory(DIRECTORY, 0o755)
-    machine.files.write_atomic(path, f"format {FORMAT}\nversion {version}\nend\n".encode())
+    more = "restored\n" if restored else ""
+    machine.files.write_atomic(path, f"format {FORMAT}\nversion {version}\n{more}end\n".encode())
 
 
 def accepted(machine: Machine, resource: str) -> Version | None:
@@ -44,6 +49,18 @@ def accepted(machine: Machine, resource: str) -> Version | None:
 
     Raises AcceptanceDamaged, and errors.Failed if the file cannot be read.
     """
+    found = _read(machine, resource)
+    return None if found is None else found[0]
+
+
+def restored(machine: Machine, resource: str) -> bool:
+    """Tell whether the word was given for data that have been restored. Raises as accepted()."""
+    found = _read(machine, resource)
+    return found is not None and found[1]
+
+
+def _read(machine: Machine, resource: str) -> tuple[Version, bool] | None:
+    """Return the version, and whether the data have been restored; None without a word."""
     path = path_of(resource)
     try:
         text = machine.files.read(path).decode("utf-8")
@@ -54,13 +71,14 @@ def accepted(machine: Machine, resource: str) -> Version | None:
     except UnicodeDecodeError:
         raise _damaged(path) from None
     lines = text.split("\n")
-    if len(lines) != 4 or lines[0] != f"format {FORMAT}" or lines[2:] != ["end", ""]:
+    if lines[0] != f"format {FORMAT}" or len(lines) < 4 \
+            or lines[2:] not in (["end", ""], ["restored", "end", ""]):
         raise _damaged(path)
     name, _, version = lines[1].partition(" ")
     if name != "version":
         raise _damaged(path)
     try:
-        return Version(version)
+        return Version(version), lines[2] == "restored"
     except errors.MailhaError:
         raise _damaged(path) from None
 
