@@ -10,7 +10,6 @@ import pytest
 from sync_receiver import ReceivingNode
 
 
-
 @pytest.fixture
 def bob(tmp_path: Path) -> ReceivingNode:
     """Return a passive node."""

@@ -133,7 +133,7 @@ class _Batch:
         if coming:
             self._its.manifest.pending(coming, hooks(coming))
             self._change(deletions, puts)
-        self._its.manifest.agree(self._result.applied)
+        self._its.manifest.agree(self._result.applied, counted=not force)
         return self._result
 
     def _change(self, deletions: list[str], puts: list[tuple[Entry, Content | None]]) -> None:

@@ -21,6 +21,7 @@ ALWAYS_DELETED = 10
 MOST_DELETED = 100
 """And never more than so many, nor more than this share of all that is replicated."""
 LARGEST_SHARE = 0.2
+FORCE = "'mailha sync push --force'"
 
 
 class Problem:
@@ -57,11 +58,13 @@ def too_many(manifest: Manifest, deleted: Collection[str]) -> str:
     """
     count = len(deleted) + manifest.recently_deleted()
     if count > ALWAYS_DELETED and (count > MOST_DELETED or count > LARGEST_SHARE * len(manifest)):
-        return (f"{count} of {len(manifest)} paths would be deleted within {RECENT:g} s")
+        return (f"{count} of {len(manifest)} paths would be deleted within {RECENT:g} s; if that is "
+                f"meant: {FORCE}")
     return ""
 
 
-def emptied(manifest: Manifest, selection: Selection, deleted: Collection[str]) -> dict[str, str]:
+def emptied(manifest: Manifest, selection: Selection, deleted: Collection[str]
+            ) -> dict[str, str]:
     """Return the directories that would lose all that they hold, with the reason, by root.
 
     deleted: paths that are to be deleted and were replicated.
@@ -74,5 +77,6 @@ def emptied(manifest: Manifest, selection: Selection, deleted: Collection[str]) 
             continue
         had = [path for path in manifest.paths() if path.startswith(inside)]
         if len(had) > 1 and gone.issuperset(had):
-            found[root] = f"all that was replicated in {root} would be deleted"
+            found[root] = (f"all that was replicated in {root} would be deleted; if that is meant: "
+                           f"{FORCE}")
     return found

@@ -54,6 +54,7 @@ class Kept:
         self._directory = places.kept
         self._names: dict[str, dict[str, list[str]]] = {}
         self._open: dict[str, int] | None = None
+        self._counted = 0
 
     def keep(self, parent: int, name: str, path: str, why: str) -> str:
         """Keep what is at a path now and return the place of the copy.
@@ -86,17 +87,17 @@ class Kept:
 
         Raises errors.Failed.
         """
-        found = []
-        for copy in self._all(os.path.dirname(path) if path else ""):
-            if not path or _short(copy.path.rpartition("/")[2]) == _short(
-                    path.rpartition("/")[2]) and os.path.dirname(copy.path) == os.path.dirname(
-                    path):
-                found.append(copy)
+        above, _, name = path.rpartition("/")
+        found = [copy for copy in self._all(above)
+                 if not path or copy.path == f"{above}/{_short(name)}"]
         return sorted(found, key=lambda copy: copy.when, reverse=True)
 
     def counts(self) -> dict[str, int]:
         """Return how many copies an administrator has to see, by reason. Raises errors.Failed."""
-        if self._open is None:
+        # seen() marks the directory, since it is called by another process.
+        marked = os.stat(self._root + self._directory).st_mtime_ns
+        if self._open is None or self._counted != marked:
+            self._counted = marked
             self._open = dict.fromkeys(OPEN, 0)
             for copy in self._all(""):
                 if copy.why in OPEN:
@@ -111,14 +112,11 @@ class Kept:
         place = copy.place[:-len(copy.why)] + REPLACED
         try:
             os.rename(self._root + copy.place, self._root + place)
+            os.utime(self._root + self._directory)
         except OSError as error:
             raise failure("rename", copy.place, error) from None
         self._names.clear()
         self._open = None
-
-    def flush_needed(self, device: int) -> bool:
-        """Tell whether the copies lie on another file system than this device."""
-        return os.stat(self._root + self._directory).st_dev != device
 
     def _listed(self, above: str) -> dict[str, list[str]]:
         """Return the copies in the directory that mirrors one, by name; make it if need be."""
@@ -153,7 +151,7 @@ class Kept:
 
     def _all(self, above: str) -> Iterator[Copy]:
         top = self._root + self._directory
-        for directory, _, files in os.walk(top + above, onerror=None):
+        for directory, _, files in os.walk(top + above):
             for called in files:
                 found = _NAME.fullmatch(called)
                 if not found:

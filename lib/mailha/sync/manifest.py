@@ -70,8 +70,9 @@ class Manifest:
 
     def recently_deleted(self) -> int:
         """Return how many paths were deleted within the last RECENT seconds."""
-        since = self._machine.clock.wall() - RECENT
-        self._deleted = [moment for moment in self._deleted if moment > since]
+        now = self._machine.clock.wall()
+        self._deleted = [moment for moment in self._deleted
+                         if now - RECENT < moment < now + RECENT]      # the clock may be set back
         return len(self._deleted)
 
     def refresh(self) -> None:
@@ -105,13 +106,15 @@ class Manifest:
         """
         self._append({"pending": dict(coming), "hooks": sorted(set(hooks))})
 
-    def agree(self, agreed: Mapping[str, str | None]) -> None:
+    def agree(self, agreed: Mapping[str, str | None], *, counted: bool = True) -> None:
         """Note what is now equal on both nodes, None for what is gone from both.
 
-        The lock has to be held. Raises errors.Failed.
+        counted: whether deletions count among the recent ones. The lock has to be held. Raises
+        errors.Failed.
         """
         if agreed:
-            self._append({"agreed": dict(agreed), "time": self._machine.clock.wall()})
+            moment = self._machine.clock.wall() if counted else 0.0
+            self._append({"agreed": dict(agreed), "time": moment})
 
     def done(self, hooks: Iterable[str]) -> None:
         """Note that commands were run. The lock has to be held. Raises errors.Failed."""

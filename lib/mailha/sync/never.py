@@ -27,6 +27,8 @@ def _rules(reason: str, *patterns: str, absolute: bool = False) -> tuple[Rule, .
 OWN: tuple[Rule, ...] = (
     *_rules("it is state or a key of mailha itself", "/etc/mailha/", "/var/lib/mailha/",
             "/usr/lib/ocf/", absolute=True),
+    *_rules("it decides who may log in as root, mailha of the other node among them",
+            "/root/.ssh/", absolute=True),
     *_rules("it is a guard of mailha, and each node has its own", "*/zz-mailha.conf",
             absolute=True),
     *_rules("it belongs to the running system and not to its configuration", "/proc/", "/sys/",
@@ -51,7 +53,7 @@ NODE: tuple[Rule, ...] = (
     *_rules("it names devices of this node", "/etc/udev/rules.d/70-persistent-*",
             "/etc/udev/rules.d/75-persistent-*", "/etc/udev/rules.d/60-net.rules",
             "/etc/udev/hwdb.bin"),
-    *_rules("it is an identity of this node", "/etc/ssh/ssh_host_*", "/root/.ssh/",
+    *_rules("it is an identity of this node", "/etc/ssh/ssh_host_*",
             "/etc/krb5.keytab", "/etc/ssl/private/ssl-cert-snakeoil.key",
             "/etc/ssl/certs/ssl-cert-snakeoil.pem", "/etc/pki/tls/private/localhost.key",
             "/etc/pki/tls/certs/localhost.crt", "/etc/pki/entitlement/", "/etc/pki/consumer/",
