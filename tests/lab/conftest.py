@@ -23,6 +23,7 @@ import agent_node  # noqa: E402
 from filesystems.guest import Guest  # noqa: E402
 from filesystems.recipe import STORAGE  # noqa: E402
 from kopano import provision  # noqa: E402
+from mailserver.recipe import MAIL  # noqa: E402
 from twonode import evidence, layer, plan, preflight  # noqa: E402
 from twonode import image as root_image  # noqa: E402
 from twonode.lab import Lab  # noqa: E402
@@ -51,6 +52,12 @@ def image() -> Path:
 def storage_layer(image: Path) -> Path:
     """Return the layer with the packages for the tests of storage, built now if need be."""
     return layer.ensure(SUITE, STORAGE, lambda line: print(line, file=sys.stderr))
+
+
+@pytest.fixture(scope="session")
+def mail_layer(image: Path) -> Path:
+    """Return the layer with real mail software, built now if need be."""
+    return layer.ensure(SUITE, MAIL, lambda line: print(line, file=sys.stderr))
 
 
 @pytest.fixture(scope="session")

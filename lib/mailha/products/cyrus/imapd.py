@@ -88,6 +88,8 @@ class Imapd:
         self.files = files
         self.options = options
         self.uses: list[Use] = []
+        # The names of the partitions that have one: BlueMind has thousands of partitions.
+        self._with_metadata: set[str] = set()
         self.metadata_files: frozenset[str] = frozenset()
         self.warnings: list[str] = []
         # A service may have a configdirectory of its own, which is no business of the others.
@@ -123,8 +125,7 @@ class Imapd:
         Without one Cyrus keeps all metadata beside the mail, whatever metapartition_files says
         (mboxname_metapath).
         """
-        return any(each.purpose == METADATA and each.partition == use.partition
-                   for each in self.uses)
+        return use.partition in self._with_metadata
 
     def staying(self, use: Use, kinds: tuple[str, ...]) -> list[str]:
         """Return which metadata stay in a partition of mail or of the archive.
@@ -148,7 +149,10 @@ class Imapd:
         kind, dash, partition = key.partition("-")
         if dash and kind in _PARTITIONS:
             # Options that Cyrus has no list of are used as they stand, without the substitution.
-            self.uses.append(Use(_PARTITIONS[kind], key, _path(option, option.value), partition))
+            use = Use(_PARTITIONS[kind], key, _path(option, option.value), partition)
+            self.uses.append(use)
+            if use.purpose == METADATA:
+                self._with_metadata.add(partition)
         elif dash and kind.endswith("searchpartition"):
             self.uses.append(Use(REBUILDABLE, key, _path(option, option.value)))
         else:
