@@ -30,8 +30,8 @@ def place(image: Path, mail_layer: Path) -> Generator[StorageSandbox, None, None
             made.sh(f"""
                 mkdir -p /srv/{name}/conf/socket /srv/{name}/mail
                 chown -R cyrus:mail /srv/{name}
-                printf 'configdirectory: /srv/{name}/conf\\npartition-default: /srv/{name}/mail\\n' \\
-                    > /etc/imapd-{name}.conf
+                echo 'configdirectory: /srv/{name}/conf' > /etc/imapd-{name}.conf
+                echo 'partition-default: /srv/{name}/mail' >> /etc/imapd-{name}.conf
                 printf '{EMPTY}' > /etc/cyrus-{name}.conf
             """)
         yield made
