@@ -25,6 +25,7 @@ from __future__ import annotations
 import errno
 import heapq
 import os
+import zlib
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Union
 
 from fake_programs import (FakeCgroups, FakeConnection, FakeProcesses, FakeSockets, Program,
@@ -149,7 +150,7 @@ class FakeFiles:
         return self.times.get(path) if path in self.content else None
 
     def inode(self, path: str) -> int:
-        return sorted(self.content).index(path) + 1000 if path in self.content else 0
+        return zlib.crc32(path.encode()) if path in self.content else 0
 
     def link(self, path: str) -> str:
         return ""

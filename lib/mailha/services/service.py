@@ -6,6 +6,8 @@ A recurring monitor loads this module.
 
 from __future__ import annotations
 
+from mailha.system.addresses import ANYWHERE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterable, Sequence
@@ -23,7 +25,7 @@ class Listening:
     """An address that a service listens on.
 
     protocol: what it speaks there ("lmtp", "imap", "http"...). host: a numeric address,
-    "localhost", or "*" for every address. port: a TCP port.
+    "localhost", "*" for every address, or ANYWHERE for some address. port: a TCP port.
     """
 
     __slots__ = ("protocol", "host", "port")
@@ -34,6 +36,8 @@ class Listening:
         self.port = port
 
     def __str__(self) -> str:
+        if self.host == ANYWHERE:
+            return f"port {self.port}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
