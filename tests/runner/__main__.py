@@ -6,8 +6,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from runner import jobs
-from runner.parts import PARTS
+from runner import jobs, parts
 from runner.tally import FAILED, Outcome, Tally
 
 
@@ -19,9 +18,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
-        for name in sys.argv[1:]:
-            tally.say(f"{name}:")
-            PARTS[name](tally)
+        parts.run(tally, sys.argv[1:])
     except KeyboardInterrupt:
         jobs.interrupt()
         tally.add(Outcome("the run itself", FAILED, 0, why="interrupted"), tell=True)

@@ -1,73 +1,141 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which jobs a part of the suite consists of, and how many of them run at a time."""
+"""Which jobs a part of the suite consists of, and how many of them run at a time.
+
+Two kinds of parts: what computes (unit, lint) has a job for each core, and what mostly waits, for
+machines that boot and for controllers that say nothing (contract, lab, matrix), has several. All
+that waits is one queue, whichever parts were named: each part's end would be a core without work.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import queue
 import sys
 import tempfile
 import threading
 import traceback
 from pathlib import Path
-from typing import Callable, List, Sequence
+from typing import Callable, Dict, Iterator, List, Sequence
 
 from runner import jobs
 from runner.tally import FAILED, Outcome, Tally
 
 Job = Callable[[], None]
 
-FILES_AT_A_TIME = 2
-"""A laboratory mostly waits, and so does much else; two files side by side suit two cores."""
+UNIT_JOBS = 3
+"""Each imports everything anew, and some tests wait for a process that hangs on purpose."""
+
+UNIT_OPTIONS = ("--assert=plain", "--showlocals")
+"""Rewriting every assert before the first run takes a fifth of the whole time. What a failed one
+compared is in the local variables; `python3 -m pytest FILE` spells it out."""
+
+MOST_AT_A_TIME = 6
+"""Nodes of all laboratories share the 128 inotify instances that Linux gives to root."""
+
+MEBIBYTES_EACH = 1000
+"""Memory that a laboratory may take."""
+
+SLOW_FILES = frozenset({
+    "test_demo.py", "test_cluster_recovery.py", "test_lab.py", "test_agent_vices.py",
+    "test_agent_systemd.py", "test_agent_life.py", "test_agent_killed.py", "test_fence_cluster.py",
+    "test_agent_units.py", "test_cyrus_storage_failover.py",
+    "test_examples.py", "test_fence_ipmi_pyghmi.py", "test_fence_ipmi_misbehaving.py"})
+"""What a run says took longest: begun first, lest one of them runs alone at the end."""
 
 SUITES = ("bullseye", "bookworm", "trixie")
 
 
-def unit(tally: Tally) -> None:
-    """Run the tests that need neither root nor network, a quarter of the files side by side.
+def run(tally: Tally, names: Sequence[str]) -> None:
+    """Run the parts with these names."""
+    for name in names:
+        if name in COMPUTING and not jobs.stopping.is_set():
+            tally.say(f"{name}:")
+            COMPUTING[name](tally)
+    waiting = [job for name in names if name in WAITING for job in WAITING[name](tally)]
+    if waiting:
+        tally.say(f"{', '.join(name for name in names if name in WAITING)}:")
+        number = files_at_a_time(len(os.sched_getaffinity(0)), _free_mebibytes())
+        _at_a_time(number, tally, waiting)
 
-    On two cores: a quarter of their time is the waiting for processes that hang on purpose.
-    """
+
+def unit(tally: Tally) -> None:
+    """Run the tests that need neither root nor network."""
     files = [str(path) for path in _files("tests/unit")]
-    _at_a_time(4, tally, [functools.partial(jobs.pytest, tally, *files[start::4], label="",
-                                            tell=False) for start in range(4)])
+    with _quick_directory() as directory:
+        _at_a_time(UNIT_JOBS, tally, [
+            functools.partial(jobs.pytest, tally, *UNIT_OPTIONS, *files[start::UNIT_JOBS],
+                              label="", tell=False, environment={"TMPDIR": directory})
+            for start in range(UNIT_JOBS)])
     tally.say(f"unit: {len(tally.outcomes)} tests so far")
 
 
 def lint(tally: Tally) -> None:
     """Check types and style."""
     with tempfile.TemporaryDirectory() as cache:
-        jobs.program(tally, "mypy", [sys.executable, "-m", "mypy", f"--cache-dir={cache}"])
-    jobs.program(tally, "flake8", [sys.executable, "-m", "flake8"])
+        checkers = {"mypy": [f"--cache-dir={cache}"], "flake8": []}
+        _at_a_time(2, tally, [
+            functools.partial(jobs.program, tally, name, [sys.executable, "-m", name, *options])
+            for name, options in checkers.items()])
 
 
-def contract(tally: Tally) -> None:
-    """Check the agents as files and load the examples, in sandboxes."""
-    _at_a_time(FILES_AT_A_TIME, tally, [
-        functools.partial(jobs.pytest, tally, str(path), label="", tell=True)
-        for path in _files("tests/contract")])
+def contract(tally: Tally) -> List[Job]:
+    """Return what checks the agents as files and loads the examples, in sandboxes."""
+    return [functools.partial(jobs.pytest, tally, str(path), label="", tell=True)
+            for path in _files("tests/contract")]
 
 
-def lab(tally: Tally) -> None:
-    """Run the tests that need a cluster, on bookworm."""
-    _lab(tally, "bookworm", label="")
+def lab(tally: Tally) -> List[Job]:
+    """Return what needs a cluster, on bookworm."""
+    return _lab(tally, "bookworm", label="")
 
 
-def matrix(tally: Tally) -> None:
-    """Run the tests that need a cluster on every release; one after the other."""
-    for suite in SUITES:
-        _lab(tally, suite, label=f"{suite}: ")
+def matrix(tally: Tally) -> List[Job]:
+    """Return what needs a cluster, on every release, one after the other."""
+    return [job for suite in SUITES for job in _lab(tally, suite, label=f"{suite}: ")]
 
 
-PARTS = {"unit": unit, "lint": lint, "contract": contract, "lab": lab, "matrix": matrix}
+COMPUTING: Dict[str, Callable[[Tally], None]] = {"unit": unit, "lint": lint}
+
+WAITING: Dict[str, Callable[[Tally], List[Job]]] = {
+    "lab": lab, "matrix": matrix, "contract": contract}
 
 
-def _lab(tally: Tally, suite: str, label: str) -> None:
+def files_at_a_time(cores: int, mebibytes: int) -> int:
+    """Return how many files of what mostly waits run side by side.
+
+    cores: of this machine. mebibytes: of its memory that are free.
+    """
+    return max(2, min(2 * cores + 1, MOST_AT_A_TIME, mebibytes // MEBIBYTES_EACH))
+
+
+def _free_mebibytes() -> int:
+    with open("/proc/meminfo", encoding="ascii") as lines:
+        return next(int(line.split()[1]) // 1024 for line in lines
+                    if line.startswith("MemAvailable:"))
+
+
+def _lab(tally: Tally, suite: str, label: str) -> List[Job]:
     _build_image(tally, suite)
-    _at_a_time(FILES_AT_A_TIME, tally, [
-        functools.partial(jobs.pytest, tally, str(path), label=label, tell=True,
-                          environment={"LAB_SUITE": suite})
-        for path in _files("tests/lab")])
+    return [functools.partial(jobs.pytest, tally, str(path), label=label, tell=True,
+                              environment={"LAB_SUITE": suite})
+            for path in _files("tests/lab")]
+
+
+@contextlib.contextmanager
+def _quick_directory() -> Iterator[str]:
+    """Make a directory in memory, if there is room: thousands of tests make one each, and a disk
+    takes a millisecond to remove it.
+    """
+    memory = "/dev/shm"
+    try:
+        room = os.statvfs(memory)
+        roomy = room.f_bavail * room.f_bsize >= 512 << 20 and os.access(memory, os.W_OK)
+    except OSError:
+        roomy = False
+    with tempfile.TemporaryDirectory(prefix="mailha-", dir=memory if roomy else None) as made:
+        yield made
 
 
 def _build_image(tally: Tally, suite: str) -> None:
@@ -81,10 +149,11 @@ def _build_image(tally: Tally, suite: str) -> None:
 
 
 def _files(folder: str) -> List[Path]:
-    """Return the files of tests in a folder, the largest first, which mostly is the slowest."""
+    """Return the files of tests in a folder: the slow ones, then the largest, first."""
     files = [path.relative_to(jobs.CHECKOUT)
              for path in (jobs.CHECKOUT / folder).glob("test_*.py")]
-    return sorted(files, key=lambda path: (-(jobs.CHECKOUT / path).stat().st_size, path))
+    return sorted(files, key=lambda path: (
+        path.name not in SLOW_FILES, -(jobs.CHECKOUT / path).stat().st_size, path))
 
 
 def _at_a_time(number: int, tally: Tally, wanted: Sequence[Job]) -> None:

@@ -12,11 +12,17 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from typing import List, TextIO
+from typing import Dict, List, TextIO
 
 PASSED = "passed"
 FAILED = "failed"
 SKIPPED = "skipped"
+
+SLOW = 1.0
+"""Seconds from which on a file is worth a line at the end."""
+
+SLOWEST = 25
+"""How many such lines there are at most."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ class Tally:
                 self._print(outcome.text.rstrip())
 
     def conclude(self) -> bool:
-        """Name what did not pass, print the last line, and return whether all is well."""
+        """Say what took long, what did not pass and the last line; return whether all is well."""
+        self._tell_what_took_long()
         bad = [outcome for outcome in self.outcomes if not outcome.passed]
         if bad:
             self._print("\nNot passed:")
@@ -70,6 +77,18 @@ class Tally:
                         + (f": {outcome.why}" if outcome.why else ""))
         self._print(f"{len(self.outcomes) - len(bad)} passed, {len(bad)} failed")
         return bool(self.outcomes) and not bad
+
+    def _tell_what_took_long(self) -> None:
+        """Print what the files took whose tests took longest, so that somebody sees it grow."""
+        files: Dict[str, List[float]] = {}
+        for outcome in self.outcomes:
+            files.setdefault(outcome.name.partition("::")[0], []).append(outcome.seconds)
+        slow = [(sum(seconds), name, len(seconds)) for name, seconds in files.items()
+                if sum(seconds) >= SLOW]
+        if slow:
+            self._print("\nWhat took longest:")
+        for seconds, name, number in sorted(slow, reverse=True)[:SLOWEST]:
+            self._print(f"{seconds:7.1f} s  {number:4} tests  {name}")
 
     def _print(self, text: str) -> None:
         print(text, file=self._output, flush=True)

@@ -22,10 +22,21 @@ words = some.one_of(
         ["", "0", "1", "-1", "yes", "off", "on", "reboot", "status", "192.0.2.7", "::1", "a b",
          "$(reboot)", "'", '"', "%s", "\u202e", "\ud800", "9" * 30, "cycle", "onoff", "bob"]))
 
+
+# No lambdas: hypothesis reads the source of each one again for every value that it makes.
+def line(name: str, value: str) -> bytes:
+    """Return a line of stdin."""
+    return f"{name}={value}".encode("utf-8", "surrogatepass")
+
+
+def word(name: str, value: str) -> str:
+    """Return a word of the command line."""
+    return f"--{name}={value}"
+
+
 lines = some.one_of(
     some.binary(max_size=40),
-    some.builds(lambda name, value: f"{name}={value}".encode("utf-8", "surrogatepass"),
-                some.sampled_from(NAMES + ["nodename", "pcmk_host_list"]), words))
+    some.builds(line, some.sampled_from(NAMES + ["nodename", "pcmk_host_list"]), words))
 
 
 def check(said: Said, node: Node) -> None:
@@ -53,7 +64,7 @@ def test_no_stdin_makes_a_traceback_or_a_false_success(given: List[bytes]) -> No
 @given(given=some.lists(some.one_of(
     words, some.sampled_from([f"--{name.replace('_', '-')}" for name in NAMES]),
     some.sampled_from([f"-{letter}" for letter in LETTERS]),
-    some.builds(lambda name, value: f"--{name}={value}", some.sampled_from(NAMES), words)),
+    some.builds(word, some.sampled_from(NAMES), words)),
     min_size=1, max_size=8))
 def test_no_command_line_makes_a_traceback_or_a_false_success(given: List[str]) -> None:
     given = [word.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")

@@ -179,8 +179,10 @@ def test_another_package_manager_is_waited_for_and_named(host: Host) -> None:
 
 def test_another_package_manager_is_not_waited_for_without_end(host: Host) -> None:
     host.apt(f"echo '{LOCKED}'; exit 100")
+    host.program("sleep", f"echo $1 >>{host.directory}/slept")
     done = host.run("LOCK_PATIENCE=2 ASK_AGAIN_AFTER=1; fetch mmdebstrap")
     assert done.returncode == 1
+    assert set((host.directory / "slept").read_text().split()) == {"1"}
     assert "for more than 2 s: try again when it has ended" in done.stdout.splitlines()[-1]
 
 

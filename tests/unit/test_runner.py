@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
+import threading
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List
 
 import pytest
 
@@ -115,7 +117,55 @@ def test_a_run_in_which_all_passed_is(tally: Tally) -> None:
 
 def test_a_job_that_hangs_is_ended_and_named(
         tally: Tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "TIME_LIMIT", 3.0)
-    run(tally, tmp_path, "import time\ndef test_hangs(): time.sleep(1000)\n")
+    begun = tmp_path / "begun"
+
+    class Timer(threading.Timer):
+        """Let the time be over as soon as the test hangs, however slow the machine is."""
+
+        def run(self) -> None:
+            assert self.interval == jobs.TIME_LIMIT
+            while not begun.exists():
+                if self.finished.wait(0.02):
+                    return
+            self.function(*self.args, **self.kwargs)
+
+    monkeypatch.setattr(jobs.threading, "Timer", Timer)
+    run(tally, tmp_path, "import pathlib, time\ndef test_hangs():\n"
+                         f"    pathlib.Path({str(begun)!r}).touch()\n    time.sleep(1000)\n")
     assert [(outcome.name.rpartition("::")[2], outcome.result) for outcome in tally.outcomes] == [
         ("test_hangs", FAILED)]
+
+
+def test_what_took_longest_is_said_and_the_last_line_stays_the_last(tally: Tally) -> None:
+    for name, seconds in (("a.py::one", 0.7), ("b.py::one", 30.0), ("a.py::two", 0.8),
+                          ("c.py::one", 0.1)):
+        tally.add(Outcome(name, PASSED, seconds), tell=False)
+    assert tally.conclude()
+    said = tally._output.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split() for line in said[-3:-1]] == [
+        ["30.0", "s", "1", "tests", "b.py"], ["1.5", "s", "2", "tests", "a.py"]]
+    assert said[-1] == "4 passed, 0 failed"
+
+
+@pytest.mark.parametrize("cores, mebibytes, number", [
+    (2, 24000, 5), (1, 24000, 3), (16, 64000, 6), (2, 3100, 3), (2, 500, 2)])
+def test_as_many_files_run_side_by_side_as_fit_into_the_machine(
+        cores: int, mebibytes: int, number: int) -> None:
+    assert parts.files_at_a_time(cores, mebibytes) == number
+
+
+def test_all_that_mostly_waits_is_one_queue_and_what_computes_comes_first(
+        tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: List[str] = []
+    both = threading.Barrier(2)
+
+    def job(name: str) -> None:
+        both.wait(60)       # one part's job runs while the other's does
+        done.append(name)
+
+    monkeypatch.setattr(parts, "COMPUTING", {"unit": lambda tally: done.append("unit")})
+    monkeypatch.setattr(parts, "WAITING", {
+        name: lambda tally, name=name: [functools.partial(job, name)]
+        for name in ("lab", "contract")})
+    parts.run(tally, ["contract", "unit", "lab"])
+    assert done[0] == "unit" and sorted(done[1:]) == ["contract", "lab"] and not tally.outcomes

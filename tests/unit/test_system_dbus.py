@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, List, Tuple
 
 import pytest
 from hypothesis import given, settings
@@ -21,18 +21,34 @@ BASIC = {
     "s": TEXT, "o": TEXT, "g": st.sampled_from(["", "s", "a{sv}", "(ii)"])}
 
 
+# A type with a value of it. No lambdas below: hypothesis reads their source for every value.
+Pair = Tuple[str, Any]
+
+
+def array_of_one(pair: Pair) -> Pair:
+    return "a" + pair[0], pair[1:2] if pair[0] != "y" else bytes(pair[1:2])
+
+
+def empty_array(pair: Pair) -> Pair:
+    return ("a" + pair[0], ()) if pair[0] != "y" else ("ay", b"")
+
+
+def structure(pairs: List[Pair]) -> Pair:
+    return "(" + "".join(pair[0] for pair in pairs) + ")", tuple(pair[1] for pair in pairs)
+
+
+def dictionary(item: Tuple[str, Pair]) -> Pair:
+    return "a{s" + item[1][0] + "}", {item[0]: item[1][1]}
+
+
 def pairs() -> Any:
     """Complete types with values of them."""
-    basic = st.sampled_from(sorted(BASIC)).flatmap(
-        lambda code: st.tuples(st.just(code), BASIC[code]))
-
     def grow(inner: Any) -> Any:
         return st.one_of(
-            inner.map(lambda p: ("a" + p[0], p[1:2] if p[0] != "y" else bytes(p[1:2]))),
-            st.lists(inner, min_size=1, max_size=3).map(
-                lambda ps: ("(" + "".join(p[0] for p in ps) + ")", tuple(p[1] for p in ps))),
-            st.tuples(TEXT, inner).map(lambda p: ("a{s" + p[1][0] + "}", {p[0]: p[1][1]})),
-            inner.map(lambda p: ("a" + p[0], ()) if p[0] != "y" else ("ay", b"")))
+            inner.map(array_of_one), st.lists(inner, min_size=1, max_size=3).map(structure),
+            st.tuples(TEXT, inner).map(dictionary), inner.map(empty_array))
+
+    basic = st.one_of([st.tuples(st.just(code), values) for code, values in sorted(BASIC.items())])
     return st.recursive(basic, grow, max_leaves=5)
 
 

@@ -398,7 +398,7 @@ def test_refusal_of_systemctl_is_told_from_its_silence(
         monkeypatch: pytest.MonkeyPatch, message: bytes, kind: Any) -> None:
     command(monkeypatch, ChildFailed("x", command=["systemctl"], exit_code=1, stderr=message))
     with pytest.raises(kind):
-        systemctl.Systemctl(1.0).job("StartUnit", "m.service")
+        systemctl.Systemctl(0.1).job("StartUnit", "m.service")
 
 
 def test_jobs_through_systemctl(monkeypatch: pytest.MonkeyPatch) -> None:
