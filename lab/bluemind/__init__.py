@@ -2,7 +2,8 @@
 """A BlueMind to run in the lab: PostgreSQL, Cyrus, Postfix and nginx are real, its Java is not.
 
 BlueMind's packages are not in Debian. What Debian has of what BlueMind consists of runs under
-BlueMind's unit names and on its paths; its Java services are ``standin``, which says that it is one.
+BlueMind's unit names and on its paths; its Java services are ``standin``, which says that it is
+one.
 
 =========  =======================================================================================
 releases   which services a release has, and what their units say

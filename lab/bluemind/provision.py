@@ -37,7 +37,7 @@ _MAKE = r"""
 set -eu
 export LC_ALL=C.UTF-8
 mkdir -p /usr/lib/jvm/bm-jdk/bin
-ln -sf /usr/bin/python3 /usr/lib/jvm/bm-jdk/bin/java
+cp "$(readlink -f /usr/bin/python3)" /usr/lib/jvm/bm-jdk/bin/java
 for version in /var/cache/bluemind/trees/*; do
     target=/var/cache/bluemind/$(basename $version)
     mkdir -p $target
