@@ -61,6 +61,26 @@ systemctl start bluemind.target
 """
 
 
+# With a target it only asks systemd, and does not wait for anything. Before, it called the services
+# one after the other.
+_BMCTL = """\
+#!/bin/sh
+# bmctl of mailha's lab, in the manner of BlueMind's.
+services='{units}'
+case "$1" in
+start | stop | restart)
+    exec systemctl "$1" {what}
+    ;;
+status)
+    systemctl --no-pager status bm-core
+    ;;
+*)
+    echo "usage: bmctl start|stop|restart|status"
+    ;;
+esac
+"""
+
+
 def names(release: Release) -> List[str]:
     """Return the names of the packages of a release."""
     return ["bm-conf", *release.own_units]
@@ -94,7 +114,7 @@ def write_trees(place: Path, release: Release, version: str, only: Iterable[str]
         for path, text in _content(release, version, name, postgresql).items():
             (tree / path).parent.mkdir(parents=True, exist_ok=True)
             (tree / path).write_text(text)
-            (tree / path).chmod(0o755 if path.startswith("etc/init.d") else 0o644)
+            (tree / path).chmod(0o755 if path.startswith(("etc/init.d", "usr/bin")) else 0o644)
 
 
 def scriptlets(release: Release) -> str:
@@ -109,6 +129,9 @@ def _content(release: Release, version: str, name: str, postgresql: str) -> Dict
     if name == "bm-conf":
         if release.manner == TARGET:
             found[f"{directory}/bluemind.target"] = units.BLUEMIND_TARGET
+        found["usr/bin/bmctl"] = _BMCTL.format(
+            units=" ".join(release.names),
+            what="bluemind.target" if release.manner == TARGET else "$services")
         return found
     if name == "bm-core":
         found["usr/share/bm-core/version"] = f"{version}\n"

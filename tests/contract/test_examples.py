@@ -28,7 +28,8 @@ FENCED = ("kopano-shared-storage", "kopano-drbd")
 LEVELS = ("topology", "power-feeds", "second-path")
 """The fencing topologies, each to be loaded over a cluster of FENCED."""
 
-EVERY = (*FENCED, "manual-changeover", "split-leaves", "cyrus-shared-storage", *LEVELS)
+EVERY = (*FENCED, "manual-changeover", "split-leaves", "cyrus-shared-storage",
+         "bluemind-shared-storage", *LEVELS)
 
 # Without a running systemd Pacemaker cannot say what a systemd: resource is. Both tools then
 # complain about it by its name, and pcs wants to be forced.

@@ -7,13 +7,14 @@ that cannot run a lab they fail, because a skipped cluster test looks like a pas
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, Callable, Generator, List, Optional
+from typing import Any, Callable, Generator, Iterator, List, Optional
 
 import pytest
 
@@ -87,6 +88,18 @@ def make_lab(image: Path) -> Generator[Callable[..., Lab], None, None]:
 
     yield make
     for lab in made:
+        _living.remove(lab)
+        lab.down()
+
+
+@contextlib.contextmanager
+def keep(lab: Lab) -> Iterator[None]:
+    """Have a laboratory looked into when a test fails, and taken down at the end."""
+    _end_labs_of_dead_sessions()
+    _living.append(lab)
+    try:
+        yield
+    finally:
         _living.remove(lab)
         lab.down()
 

@@ -6,7 +6,8 @@ under their unit names and with the names of their Java classes in the command l
 READY, what they listen on, what they answer, what they write where, and how they fail. PostgreSQL,
 Cyrus, Postfix and nginx beside them are real.
 
-One process is small on purpose (``python3 -I -S``, no json, no http): fifteen of them run on a node.
+One process is small on purpose (``python3 -I -S``, no json, no http): fifteen of them run on a
+node.
 
 ==========  ======================================================================================
 settings    what the laboratory tells a stand-in to do: start slowly, hang, be in another state
