@@ -155,11 +155,12 @@ class Cluster:
         """Forgive all failures, as the administrator does after having seen to them."""
         # Forgiven while its first monitor is under way, a resource is taken off the executor, whose
         # answer the transition then awaits in vain for two minutes.
-        self.wait_until("nothing is under way", lambda: self._is_idle())
+        self.wait_until("nothing is under way", self.is_idle)
         self.lab.execute(self.running_nodes()[0], ["crm_resource", "--cleanup"], timeout=60)
         self.wait_until("the failures are forgiven", lambda: self._forgiven())
 
-    def _is_idle(self) -> bool:
+    def is_idle(self) -> bool:
+        """Say whether nothing is under way in the cluster."""
         state = self.state()
         return state is not None and state.idle
 

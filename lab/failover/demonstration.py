@@ -14,7 +14,7 @@ from typing import List, Optional, Sequence, Set
 
 from failover import configuration, products, timeline
 from failover.cluster import Cluster, NotInTime
-from failover.faults import Fault, NotPassed, node_failure, resource_failure
+from failover.faults import Fault, NotPassed, changeover, node_failure, resource_failure
 from failover.guardian import Guardian
 from failover.mail import Postman
 from failover.product import CannotLook, Product, places
@@ -99,7 +99,11 @@ class Demonstration:
         try:
             self._cluster.wait_until("the first letter is accepted", lambda: all(
                 postman.acknowledged_since(0) for postman in postmen))
+            for move in self._cluster.product.moves_before:
+                self._add(changeover(self._cluster, postmen, move, self.say))
             self._add(node_failure(self._cluster, postmen, self.say))
+            for move in self._cluster.product.moves_after:
+                self._add(changeover(self._cluster, postmen, move, self.say))
             for service in self._cluster.product.killed:
                 self._add(resource_failure(self._cluster, postmen, service, self.say))
         except (NotInTime, NotPassed, LabError, subprocess.SubprocessError) as error:

@@ -10,6 +10,7 @@ from typing import Callable, List, Sequence
 from failover import record
 from failover.cluster import PATIENCE, Cluster, NotInTime, Say
 from failover.mail import Postman
+from failover.product import Move
 from failover.record import Happening
 
 
@@ -50,7 +51,34 @@ def node_failure(cluster: Cluster, postmen: Sequence[Postman], say: Say) -> Faul
                         f"cluster knows of are: {', '.join(fencings) or 'none'}")
     watch.until("mail is accepted again", lambda: _is_accepted(postmen, served))
     fault.ended = time.time()
+    load = cluster.product.load(cluster.lab, survivor)
+    if load:
+        say(f"  {load}")
     watch.until(f"{victim} is back", lambda: cluster.all_run(survivor))
+    return fault
+
+
+def changeover(cluster: Cluster, postmen: Sequence[Postman], move: Move, say: Say) -> Fault:
+    """Move a group as an administrator does; return when it has arrived and all mail is taken.
+
+    Passed if it came there without a fencing, and stayed when the order was taken back.
+    Raises NotInTime and NotPassed.
+    """
+    lab, witness = cluster.lab, cluster.nodes[0]
+    fault = Fault(f"Changeover on command: {move.group} to {move.node}",
+                  f"{move.group} was ordered to {move.node}", time.time())
+    say(fault.title)
+    lab.execute(witness, ["crm_resource", "--move", "--resource", move.group,
+                          "--node", move.node], timeout=60)
+    watch = _Watch(cluster, fault, witness, say)
+    watch.until(f"{move.group} runs on {move.node}",
+                lambda: cluster.all_run(move.node, of=move.resource))
+    served = time.time()
+    watch.until("mail is accepted", lambda: _is_accepted(postmen, served))
+    fault.ended = time.time()
+    lab.execute(witness, ["crm_resource", "--clear", "--resource", move.group], timeout=60)
+    watch.until(f"{move.group} stays there", lambda: cluster.is_idle()
+                and cluster.all_run(move.node, of=move.resource))
     return fault
 
 

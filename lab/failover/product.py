@@ -33,6 +33,17 @@ class NodeFile(NamedTuple):
     differences: Mapping[str, str] = {}     # what stands in the example -> in the laboratory
 
 
+class Move(NamedTuple):
+    """What an administrator orders: a group to a node.
+
+    resource: the one of the group that runs last.
+    """
+
+    group: str
+    resource: str
+    node: str
+
+
 class Product(ABC):
     """A mail server that the cluster keeps available.
 
@@ -49,6 +60,7 @@ class Product(ABC):
     killed: the services that are killed one after the other.
     node_failure: how the first test is called.
     resource_failure: how the tests with killed services are called.
+    moves_before, moves_after: what an administrator moves before and after the node failure.
     """
 
     name: str
@@ -64,6 +76,8 @@ class Product(ABC):
     killed: Sequence[str]
     node_failure: str = "Node failure"
     resource_failure: str = "Resource failure"
+    moves_before: Sequence[Move] = ()
+    moves_after: Sequence[Move] = ()
 
     # -- before anything runs -----------------------------------------------------------------
 
@@ -90,6 +104,10 @@ class Product(ABC):
         places: resource -> the one node on which it runs.
         Raises CannotLook.
         """
+
+    def load(self, lab: Lab, node: str) -> str:
+        """Return what a node carries alone after the other one has died, "" for nothing to say."""
+        return ""
 
     # -- services -----------------------------------------------------------------------------
 

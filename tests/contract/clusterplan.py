@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Dict, FrozenSet, List, Set, Tuple
+from typing import Dict, FrozenSet, List, Sequence, Set, Tuple
 from xml.etree import ElementTree
 
 from twonode.sandbox import Sandbox
@@ -23,15 +23,15 @@ OLD_ROLES = {"Master": "Promoted", "Slave": "Unpromoted"}
 Edges = Dict[str, Set[str]]
 
 
-def empty_cib(machine: Sandbox) -> str:
-    """Return the newest empty CIB of this Pacemaker, with both nodes online and nothing run yet.
+def empty_cib(machine: Sandbox, nodes: Sequence[str] = NODES) -> str:
+    """Return the newest empty CIB of this Pacemaker, with the nodes online and nothing run yet.
 
     Without the nodes' states the scheduler takes them for lost, and warns.
     """
     cib = ElementTree.fromstring(machine.run(
         ["cibadmin", "--empty"], timeout=LIMIT, check=True).stdout)
     cib.set("have-quorum", "1")
-    for number, name in enumerate(NODES, start=1):
+    for number, name in enumerate(nodes, start=1):
         ElementTree.SubElement(_find(cib, "configuration/nodes"), "node",
                                id=str(number), uname=name)
         ElementTree.SubElement(_find(cib, "status"), "node_state", {

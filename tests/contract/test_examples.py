@@ -7,6 +7,7 @@ it happens to list them: "before" means that one action cannot begin until the o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -25,10 +26,16 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 FENCED = ("kopano-shared-storage", "kopano-drbd")
 
+RING = ("alice", "bob", "carol", "dave")
+"""The nodes of the ring: instance n is at home on node n, its buddy is the next one."""
+
+BUDDIES = ("cyrus-buddies", "ring")
+"""Cyrus servers that are each other's buddies: a pair, and four in a ring."""
+
 LEVELS = ("topology", "power-feeds", "second-path")
 """The fencing topologies, each to be loaded over a cluster of FENCED."""
 
-EVERY = (*FENCED, "manual-changeover", "split-leaves", "cyrus-shared-storage",
+EVERY = (*FENCED, "manual-changeover", "split-leaves", "cyrus-shared-storage", *BUDDIES,
          "bluemind-shared-storage", *LEVELS)
 
 # Without a running systemd Pacemaker cannot say what a systemd: resource is. Both tools then
@@ -70,6 +77,13 @@ class Loaded:
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Sandbox]:
     """A machine with the cluster's tools, the suite and the examples."""
+    with machine_with_examples() as sandbox:
+        yield sandbox
+
+
+@contextlib.contextmanager
+def machine_with_examples() -> Iterator[Sandbox]:
+    """Make that machine."""
     if os.geteuid():
         pytest.skip("the sandbox needs root")
     with Sandbox(image.ensure(os.environ.get("LAB_SUITE", "bookworm"))) as sandbox:
@@ -115,6 +129,9 @@ class Examples:
                 pytest.skip("the image has no drbd-utils, which bring DRBD's agent")
             if self._pacemaker < (2, 1):
                 self._use_old_role_names()
+        if name == "ring":
+            empty = clusterplan.empty_cib(self._machine, RING)
+            return load(self._machine, "cyrus-buddies/ring", over=Loaded(empty, empty, ()))
         empty = clusterplan.empty_cib(self._machine)
         return load(self._machine, f"{name}/cluster", over=Loaded(empty, empty, ()))
 

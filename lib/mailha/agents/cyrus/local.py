@@ -223,9 +223,8 @@ class CyrusExamination(Examination):
                 yield finding
         if self.instance.root:
             for claim in claims.outside(own, self.instance.root):
-                self._call.log.warning(
-                    f"{claim.place}: '{claim.path}' is outside of {self.instance.root}; no other "
-                    "instance may have it, and what lasts must come along with the disk")
+                self._call.log.info(f"{claim.place}: '{claim.path}' is outside of "
+                                    f"{self.instance.root}; no other instance may have it")
 
     def _claims_of(self, service: Service) -> list[Claim]:
         """Return the paths of another instance; its sockets are known from its record."""

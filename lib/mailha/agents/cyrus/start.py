@@ -36,9 +36,9 @@ class CyrusStart(MailServerStart):
         super().__init__(call, machine)
         self._examination = CyrusExamination(call, machine)
 
-    def names(self) -> tuple[str, ...]:
-        """Return the one service."""
-        return (NAME,)
+    def complete(self, recorded: set[str]) -> bool:
+        """Tell whether what a start has recorded is the one service of the resource."""
+        return recorded == {NAME}
 
     def touches_data(self) -> bool:
         """Tell that two of it would damage the data."""
@@ -63,7 +63,7 @@ class CyrusStart(MailServerStart):
                 "LC_ALL": "C", "CYRUS_USER": self._call.parameters["user"]}
 
     def make_room(self, group: Group) -> None:
-        """Make the directories of sockets, which Cyrus does not, and tell the unit what to run."""
+        """Make directories that Cyrus expects, and tell the unit what to run."""
         machine, its = self._machine, self._examination.instance
         self._make_directories()
         for directory in (RUN_DIRECTORY, PID_DIRECTORY):
@@ -93,6 +93,9 @@ class CyrusStart(MailServerStart):
         if imapd is not None:
             # Where its databases have their stamps, and idled and the others their sockets.
             wanted |= {imapd.directory + "/db", imapd.directory + "/socket"}
+            # Cyrus makes the last part of a path itself, which in /run is not enough.
+            wanted |= {use.path.rpartition("/")[0] for use in imapd.uses
+                       if use.path.startswith(("/run/", "/var/run/", "/dev/shm/"))}
 
         def make() -> bytes:
             import pwd
