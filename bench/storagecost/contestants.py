@@ -42,6 +42,9 @@ class Contestant:
 
 BARE = Contestant("python3 -I -c pass", program("/usr/bin/python3", "-I", "-c", "pass"))
 
+BAREST = Contestant("python3 -IS -c pass", program("/usr/bin/python3", "-IS", "-c", "pass"))
+"""What mailha's executables are started with: without the module `site`, but also without `os`."""
+
 MONITOR = Contestant("ocf:mailha:cyrus-storage monitor", agent("mailha", "cyrus-storage"))
 
 FINDMNT = Contestant("findmnt -T", program("/usr/bin/findmnt", "-T", PARTITION))
@@ -51,7 +54,10 @@ DF = Contestant("df", program("/usr/bin/df", PARTITION))
 FILESYSTEM = Contestant("ocf:heartbeat:Filesystem monitor", agent(
     "heartbeat", "Filesystem", device="tmpfs", directory="/srv/tmpfs", fstype="tmpfs"))
 
-ALL: Tuple[Contestant, ...] = (BARE, MONITOR, FINDMNT, DF, FILESYSTEM)
+ALL: Tuple[Contestant, ...] = (BARE, BAREST, MONITOR, FINDMNT, DF, FILESYSTEM)
+
+MASTER = "/usr/lib/cyrus/bin/master"
+"""The place of Cyrus's master."""
 
 VERDICT = "the verdict, in process"
 FURTHER = "one path more, in process"

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping
 from monitorcost.figures import Verdict
 from sidebyside.spread import Spread, spread
 
-from storagecost.contestants import BARE, COUNTS, MONITOR, VERDICT
+from storagecost.contestants import BARE, BAREST, COUNTS, MONITOR, VERDICT
 
 IN_PROCESS = {COUNTS[0]: 0.3, COUNTS[-1]: 80.0}
 """Milliseconds that a verdict may take, by the number of mounts."""
@@ -60,9 +60,11 @@ def judge(results: Results) -> List[Verdict]:
     whole = spread(results.cpu(MONITOR.name, first))
     excess = spread([ours - bare for ours, bare in zip(results.cpu(MONITOR.name, first),
                                                        results.cpu(BARE.name, first))])
+    bare, barest = (spread(results.cpu(each.name, first)) for each in (BARE, BAREST))
     judged.append(Verdict(whole.median <= WHOLE or excess.median <= EXCESS, (
         f"{MONITOR.name} costs {whole} ms CPU ({WHOLE:g} allowed), {excess} ms more than "
-        f"{BARE.name} ({EXCESS:g} allowed where that costs more than {WHOLE - EXCESS:g})")))
+        f"{BARE.name} ({EXCESS:g} allowed where that costs more than {WHOLE - EXCESS:g}), which "
+        f"costs {bare}, and {BAREST.name} {barest}")))
     children = results.forks[MONITOR.name]
     judged.append(Verdict(children <= CHILDREN, f"it starts {children} child processes "
                           f"({CHILDREN} allowed)"))

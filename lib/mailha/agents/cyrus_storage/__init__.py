@@ -91,7 +91,8 @@ disk that was mounted by hand, or GFS2 on both nodes, does not make this resourc
 it, depth 0 gives the same verdict again, also for the mounts that the running Cyrus sees (its unit
 may have a mount namespace of its own). Depth 10 uses a probe file in a child process to try what
 Cyrus relies on: locks, shared mappings, rename, link, fsync. A full disk is a warning only. start
-does that, too. stop removes the marker, touches nothing else and always succeeds.
+does that, too, and says which paths do not exist yet: on the wrong disk, none of them does. stop
+removes the marker, touches nothing else and always succeeds.
 
 'mailha storage' shows the same verdicts as a table, also before there is a cluster.
 """,

@@ -51,12 +51,15 @@ imapd.conf names."""),
               long="""\
 The right disk, so that the disk of another server is refused: a path in /dev or UUID=... for all
 paths of imapd.conf that must be on a block device. For more than one disk, PATH=DEVICE for what
-lies at or below PATH; the longest PATH counts. Of a path on NFS, SERVER:/EXPORT. Separated by
-blanks or commas. Not set: any fit device."""),
+lies at or below PATH; the longest PATH counts. LABEL=, PARTUUID= and PARTLABEL= do as well. Of a
+path on NFS, SERVER:/EXPORT. Separated by blanks or commas. Not set: any fit device that is not the
+disk of the operating system; so name it where the mail's disk is mounted below another one of this
+node, whose directory would do as well."""),
     Parameter("require_mount", Boolean(), default="true", reloadable=True,
               short="require that something is mounted there",
               long="""\
 Whether all that lasts must be on something that is mounted for it. Without a mount a path is a
 directory on the disk of the operating system, and after a changeover the mail is not there. Say
-false only where the data really is on that disk."""),
+false only where the data really is on that disk; what does not exist is refused then, as nothing
+else would show that it is missing."""),
 )
