@@ -155,13 +155,14 @@ are Debian's own. server1 is at home on alice, server2 on bob.
         """Return how many processes each instance has on a node, and what they have used."""
         found = []
         for server in SERVERS:
-            said = lab.execute(node, ["systemctl", "show", "--property=TasksCurrent",
-                                      "--property=CPUUsageNSec", server.unit], timeout=20).stdout
-            values = dict(re.findall(r"(\w+)=(\d+)", said))
-            tasks, used = int(values.get("TasksCurrent", 0)), int(values.get("CPUUsageNSec", 0))
-            if 0 < tasks < 1 << 32:
-                cpu = f", {used / 1e9:.1f} s of CPU" if 0 < used < 1 << 60 else ""
-                found.append(f"{server.name} with {tasks} processes{cpu}")
+            group = f"/sys/fs/cgroup/system.slice/{server.unit}"
+            said = lab.execute(node, ["cat", f"{group}/cgroup.procs", f"{group}/cpu.stat"],
+                               timeout=20, check=False).stdout
+            processes = re.findall(r"^\d+$", said, re.MULTILINE)
+            used = re.search(r"^usage_usec (\d+)$", said, re.MULTILINE)
+            if processes:
+                cpu = f" ({int(used.group(1)) / 1e6:.1f} s of CPU so far)" if used else ""
+                found.append(f"{server.name} with {len(processes)} processes{cpu}")
         letters = LETTERS_PER_SECOND * len(found)
         return f"{node} now carries {' and '.join(found)}, {letters:.0f} letters a second"
 
