@@ -42,11 +42,13 @@ triggered)
     ;;
 configure)
     systemctl daemon-reload
+    enabled=
     for unit in {units}; do
         if systemctl --quiet is-enabled $unit 2>/dev/null; then
-            systemctl --quiet reenable $unit
+            enabled="$enabled $unit"
         fi
     done
+    [ -z "$enabled" ] || systemctl --quiet reenable $enabled
     ;;
 esac
 """

@@ -92,7 +92,7 @@ cp -a /var/spool/postfix/. {place}/spool/postfix/
 tar -C {place}/lib -xf /{databases}
 install -d -o cyrus -g mail -m 0750 {place}/spool/cyrus/data {place}/spool/cyrus/meta
 install -d -o cyrus -g mail -m 0750 {place}/spool/bm-hsm/cyrus-archives
-install -d -o cyrus -g mail -m 0750 {place}/lib/cyrus/socket
+install -d -o cyrus -g mail -m 0750 {place}/lib/cyrus/socket {place}/lib/cyrus/db
 sync -f {place}
 """
 

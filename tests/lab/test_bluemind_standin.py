@@ -27,7 +27,7 @@ def nodes(image: object) -> Generator[Dict[str, Node], None, None]:
     """Return one node for each manner of release, by name."""
     lab = bluemind_nodes.lab(f"t{os.getpid()}-b", SUITE)
     with keep(lab):
-        lab.up(wait=False)
+        lab.up()
         yield bluemind_nodes.prepared(lab)
 
 
