@@ -8,7 +8,7 @@ one after the other. A `Clustered` one is left to Pacemaker, which repeats its m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Tuple, Union
+from typing import Dict, List, Sequence, Tuple, Union
 
 SERVICES = ("server", "spooler", "dagent", "monitor", "gateway", "ical")
 """The six services of the Kopano group."""
@@ -141,8 +141,37 @@ PEERS = (SYSTEMD, LSB_WITHOUT_SYSTEMD, LSB, OCF_PY, HEARTBEAT)
 
 ALL: Tuple[Contestant, ...] = (BARE, BARE_WITHOUT_SITE, *OURS, *PEERS)
 
-PROMISED = (KOPANO,)
-"""Whose cost the verdict is about: the monitor that Pacemaker repeats all the time."""
+BLUEMIND = Direct("ocf:mailha:bluemind monitor", (agent("mailha", "bluemind"),), TURNS)
 
-COMPARED = (KOPANO_DEEP, GUARD)
-"""Whose cost is compared with the empty program as well, but for information."""
+BLUEMIND_DEEP = Direct("ocf:mailha:bluemind monitor, depth 10",
+                       (agent("mailha", "bluemind", level=10),), TURNS)
+
+
+def is_active(units: Sequence[str]) -> Direct:
+    """Return what asks systemd alone, once for each unit."""
+    return Direct(f"{len(units)} × systemctl is-active", tuple(
+        program("/usr/bin/systemctl", "--quiet", "is-active", unit) for unit in units))
+
+
+@dataclass(frozen=True)
+class Field:
+    """Who is measured together.
+
+    promised: whose cost the verdict is about: the monitor that Pacemaker repeats all the time.
+    compared: whose cost is compared with the empty program as well, but for information.
+    allowed: milliseconds that a promised one may cost more than the empty program.
+    """
+
+    everybody: Tuple[Contestant, ...]
+    promised: Tuple[Direct, ...]
+    compared: Tuple[Direct, ...]
+    allowed: float
+
+
+KOPANO_FIELD = Field(ALL, (KOPANO,), (KOPANO_DEEP, GUARD), 5.0)
+
+
+def bluemind_field(units: Sequence[str]) -> Field:
+    """Return the field on a node with BlueMind. units: of its services."""
+    return Field((BARE, BARE_WITHOUT_SITE, BLUEMIND, BLUEMIND_DEEP, is_active(units)),
+                 (BLUEMIND,), (BLUEMIND_DEEP,), 8.0)

@@ -143,7 +143,7 @@ class Meter:
 @contextmanager
 def running(progress: Callable[[str], None]) -> Iterator[Lab]:
     """Bring a lab up in which everything is running that is to be monitored; end it afterwards."""
-    _end_labs_of_dead_runs()
+    end_labs_of_dead_runs()
     packages = layer.ensure(SUITE, RECIPE, progress)
     lab = Lab(f"b{os.getpid()}", suite=SUITE, provision=[
         functools.partial(_add_packages, packages),
@@ -207,12 +207,18 @@ def _hide_path_files(packages: str, base: Path, node: str, disk: Path) -> None:
             hidden.touch()
 
 
+def add_meter(node: str, disk: Path) -> None:
+    """Put the meter onto alice's disk."""
+    if node == NODE:
+        shutil.copytree(Path(__file__).resolve().parent, disk / LIBRARY / "monitorcost",
+                        ignore=shutil.ignore_patterns("__pycache__"))
+
+
 def _add_bench(node: str, disk: Path) -> None:
     """Put the meter and the init scripts onto alice's disk."""
+    add_meter(node, disk)
     if node != NODE:
         return
-    shutil.copytree(Path(__file__).resolve().parent, disk / LIBRARY / "monitorcost",
-                    ignore=shutil.ignore_patterns("__pycache__"))
     (disk / "etc/init.d").mkdir(parents=True, exist_ok=True)
     for service in SERVICES:
         script = disk / f"etc/init.d/kopano-{service}"
@@ -225,15 +231,15 @@ def _start(lab: Lab) -> None:
     try:
         lab.execute(NODE, ["/bin/sh", "-eu"], input=COMPILED, timeout=30)
         lab.execute(NODE, ["/bin/sh", "-eu"], input=START_PEERS, timeout=START_LIMIT)
-        _act(lab, GUARD, "start", OCF_RESKEY_manual_node=NODE)
-        _act(lab, KOPANO, "start")
-        _act(lab, OCF_PY, "start")
+        act(lab, GUARD, "start", OCF_RESKEY_manual_node=NODE)
+        act(lab, KOPANO, "start")
+        act(lab, OCF_PY, "start")
         lab.execute(NODE, ["touch", "/run/resource-agents/Dummy-Dummy.state"], timeout=30)
     except CommandFailed as error:
         raise BenchFailed(str(error)) from error
 
 
-def _act(lab: Lab, contestant: Direct, action: str, **more: str) -> None:
+def act(lab: Lab, contestant: Direct, action: str, **more: str) -> None:
     """Let a contestant's agents do something other than their monitor, by hand.
 
     By hand means without a node's name, for which an agent does without the cluster's leave.
@@ -244,7 +250,7 @@ def _act(lab: Lab, contestant: Direct, action: str, **more: str) -> None:
         lab.execute(NODE, [argv[0], action], environment={**by_hand, **more}, timeout=START_LIMIT)
 
 
-def _end_labs_of_dead_runs() -> None:
+def end_labs_of_dead_runs() -> None:
     """Take down what an earlier run left that was killed."""
     for name in plan.existing():
         match = re.fullmatch(r"b(\d+)", name)

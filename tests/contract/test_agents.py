@@ -40,6 +40,10 @@ LIMIT = 120.0
 """Seconds that any tool may take on a busy machine."""
 
 VALUES: Dict[str, Dict[str, str]] = {
+    "bluemind": {"services": "core nginx tika", "optional_services": "tika", "version": "4.9",
+                 "data_dir": "/srv/bm-docs", "shared_dirs": "/srv/bm-docs /srv/cyrus",
+                 "require_mount": "false", "config_dir": "/etc/bm", "update_timeout": "10min",
+                 "require_stonith": "false", "manual_node": "alice"},
     "cyrus": {"ip": "192.0.2.11", "instance_root": "/srv/server1",
               "imapd_conf": "/srv/server1/etc/imapd.conf",
               "cyrus_conf": "/srv/server1/etc/cyrus.conf", "binary_dir": "/usr/lib/cyrus/bin",

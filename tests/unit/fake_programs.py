@@ -235,6 +235,9 @@ class FakeCgroups:
     def populated(self, path: str) -> bool:
         return bool(self.processes(path))
 
+    def number(self, path: str) -> int:
+        return 0
+
     def processes(self, path: str) -> List[int]:
         wanted = path.strip("/")
         if not wanted:

@@ -13,6 +13,7 @@ from mailha.services import active, evidence, monitoring
 from mailha.services.managers import manager_of
 from mailha.services.service import DIRECT, Group, Listening, Service
 from mailha.services.starting import Start
+from mailha.system.netlink import Listener
 
 
 def running(manager: str = "systemd", names: Any = NAMES) -> FakeMachine:
@@ -270,3 +271,37 @@ def test_pipes_under_var_run_are_found_under_run() -> None:
     its = main(where, "server")
     its.open["/run/kopano/server.sock"] = its.open.pop("/var/run/kopano/server.sock")
     judge(where)
+
+
+def test_a_listener_that_was_made_in_the_unit_s_control_group_is_the_unit_s(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to look through the open files of its processes then: Java has hundreds."""
+    where = running()
+    plain = where.sockets.listeners
+    of = {each.inode: number for number, name in enumerate(NAMES, 1)
+          for running in where.processes.table.values() if f"kopano-{name}" in running.cgroup
+          for each in plain() if each.inode in running.open.values()}
+
+    def listeners() -> list[Listener]:
+        found = plain()
+        for each in found:
+            each.group = of[each.inode]
+        return found
+
+    def number(path: str) -> int:
+        return next((index for index, name in enumerate(NAMES, 1)
+                     if path.endswith(f"kopano-{name}.service")), 0)
+
+    asked: list[int] = []
+    monkeypatch.setattr(where.sockets, "listeners", listeners)
+    monkeypatch.setattr(where.cgroups, "number", number)
+    owned = where.sockets.owned_inodes
+    monkeypatch.setattr(where.sockets, "owned_inodes", lambda pid, wanted: (
+        asked.append(pid), owned(pid, wanted))[1])
+    assert evidence.whole(where.call(evidence.look, group(), timeout=5.0))
+    server = unit(where, "server").main
+    assert server is not None and set(asked) <= {server.pid}, "only for its unix socket"
+    of = {inode: 99 for inode in of}
+    del asked[:]
+    assert evidence.whole(where.call(evidence.look, group(), timeout=5.0))
+    assert asked, "made elsewhere, as by socket activation: then its processes are asked"

@@ -244,9 +244,15 @@ def _look_at_sockets(machine: Machine, running: list[Sight]) -> None:
         if sight.service.listens:
             if listeners is None:
                 listeners = machine.sockets.listeners()
+            group = 0 if sight.unit is None else machine.cgroups.number(
+                sight.unit.control_group or usual(sight.unit.name))
             for each in sight.service.listens:
-                wanted.append((str(each), {listener.inode for listener in listeners
-                                           if listens(listener, each.host, each.port)}))
+                fitting = [listener for listener in listeners
+                           if listens(listener, each.host, each.port)]
+                # Made in the unit's own control group, it is the unit's. Elsewhere the processes
+                # have to be asked, of which a Java machine has hundreds of open files.
+                if not group or all(listener.group != group for listener in fitting):
+                    wanted.append((str(each), {listener.inode for listener in fitting}))
         if sight.service.pipes:
             if pipes is None:
                 pipes = machine.sockets.unix_listeners()

@@ -81,6 +81,16 @@ class Cgroups:
                     raise self._failure(directory, error) from None
         return sorted(found)
 
+    def number(self, path: str) -> int:
+        """Return the number by which the kernel knows the group of a socket; 0 if it has none."""
+        base = self._base or self._find_base()
+        if not self._unified or not path.strip("/"):
+            return 0
+        try:
+            return os.stat(f"{base}/{path.strip('/')}").st_ino
+        except OSError:
+            return 0
+
     def _find_base(self) -> str:
         """Find where systemd's hierarchy is mounted, as systemd.io/CGROUP_DELEGATION tells it."""
         for directory, mark, unified in (("", "cgroup.controllers", True),

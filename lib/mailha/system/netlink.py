@@ -25,7 +25,7 @@ NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
 SOCK_DIAG_BY_FAMILY = 20
 RTM_GETADDR, RTM_NEWADDR = 22, 20
 IPPROTO_TCP, TCP_LISTEN = 6, 10
-INET_DIAG_SKV6ONLY = 11
+INET_DIAG_SKV6ONLY, INET_DIAG_CGROUP_ID = 11, 21
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 IFA_F_OPTIMISTIC, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x04, 0x08, 0x40
 
@@ -36,18 +36,21 @@ _LONGEST_WAIT = 2.0
 class Listener:
     """A TCP socket in LISTEN: family 4 or 6, address as text, port, the socket's inode.
 
-    only6: a family 6 socket that does not also take IPv4 connections (IPV6_V6ONLY).
+    only6: a family 6 socket that does not also take IPv4 connections (IPV6_V6ONLY). group: the
+    number of the control group in which it was made, which is the inode of its directory; 0 where
+    the kernel does not say (before 5.8).
     """
 
-    __slots__ = ("family", "address", "port", "inode", "only6")
+    __slots__ = ("family", "address", "port", "inode", "only6", "group")
 
     def __init__(self, family: int, address: str, port: int, inode: int,
-                 only6: bool = False) -> None:
+                 only6: bool = False, group: int = 0) -> None:
         self.family = family
         self.address = address
         self.port = port
         self.inode = inode
         self.only6 = only6
+        self.group = group
 
     def __repr__(self) -> str:
         host = f"[{self.address}]" if self.family == 6 else self.address
@@ -84,13 +87,15 @@ def parse_listener(payload: bytes) -> Listener:
     family = payload[0]
     port = unpack_from(">H", payload, 4)[0]
     inode = unpack_from("=I", payload, 68)[0]
-    if family == AF_INET:
-        return Listener(4, inet_ntop(AF_INET, payload[8:12]), port, inode)
-    only6 = False
+    only6, group = False, 0
     for kind, value in attributes(payload, 72, len(payload)):
         if kind == INET_DIAG_SKV6ONLY:
             only6 = value[:1] == b"\1"
-    return Listener(6, inet_ntop(AF_INET6, payload[8:24]), port, inode, only6)
+        elif kind == INET_DIAG_CGROUP_ID and len(value) == 8:
+            group = unpack_from("=Q", value)[0]
+    if family == AF_INET:
+        return Listener(4, inet_ntop(AF_INET, payload[8:12]), port, inode, False, group)
+    return Listener(6, inet_ntop(AF_INET6, payload[8:24]), port, inode, only6, group)
 
 
 def parse_address(payload: bytes) -> str:
