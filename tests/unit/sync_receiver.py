@@ -24,14 +24,17 @@ DIRECTORIES = ("/etc",)
 
 
 class ReceivingNode:
-    """A node whose root is a directory; who runs the test is its root."""
+    """A node whose root is a directory; who runs the test is its root.
+
+    root: made if it is not there; what is there already stays.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self.group = grp.getgrgid(os.getgid()).gr_name
         for name in ("etc", "proc/self", "proc/sys/kernel/random", "run", "var/lib/dpkg"):
-            (root / name).mkdir(parents=True)
+            (root / name).mkdir(parents=True, exist_ok=True)
         self.write("/proc/self/mountinfo", "")
         self.write("/proc/sys/kernel/random/boot_id", "8a3f4c1e-0000-4000-8000-000000000001\n")
         self.write("/etc/passwd", f"root:x:0:0::/root:/bin/sh\n"

@@ -19,6 +19,7 @@ from typing import Callable, Iterable, Iterator
 from mailha import errors
 from mailha.sync import judging, kept, placing
 from mailha.sync.beneath import Beneath, NoParent, NotADirectory
+from mailha.sync.changes import Change, Result
 from mailha.sync.durable import Syncer
 from mailha.sync.entry import DIRECTORY, FILE, SYMLINK, Entry
 from mailha.sync.judging import Problem
@@ -36,32 +37,6 @@ MOST_OPEN = 256
 """Files that are open at a time; a process may have 1024."""
 MOST_PLACED = 20000
 """Files that are remembered as put in place by this session."""
-
-
-class Change:
-    """What is to become of a path: an entry, with a file's content; or, without, nothing."""
-
-    __slots__ = ("path", "entry", "content")
-
-    def __init__(self, path: str, entry: Entry | None = None, content: Content | None = None
-                 ) -> None:
-        self.path = path
-        self.entry = entry
-        self.content = content
-
-
-class Result:
-    """What became of a batch.
-
-    applied: the fingerprint by path, None for what was deleted. problems: changes that were not
-    made. conflicts, unsent: where copies lie of what was changed here, or never sent, by path.
-    """
-
-    def __init__(self) -> None:
-        self.applied: dict[str, str | None] = {}
-        self.problems: list[Problem] = []
-        self.conflicts: dict[str, str] = {}
-        self.unsent: dict[str, str] = {}
 
 
 class Applier:
@@ -116,8 +91,10 @@ class _Batch:
         self._result = Result()
         self._failed: set[str] = set()
         self._touched: set[str] = set()
-        # The fingerprint of what a put will replace.
+        # The fingerprint of what a put will replace, and how what goes stood to what was agreed
+        # on before this batch.
         self._present: dict[str, str | None] = {}
+        self._standing: dict[str, str] = {}
 
     def run(self, changes: list[Change], force: bool,
             hooks: Callable[[Iterable[str]], Iterable[str]]) -> Result:
@@ -131,7 +108,9 @@ class _Batch:
         coming: dict[str, str | None] = dict.fromkeys(deletions, None)
         coming.update({entry.path: entry.fingerprint for entry, _ in puts})
         if coming:
-            self._its.manifest.pending(coming, hooks(coming))
+            foreign = {path: fingerprint for path, fingerprint in self._present.items()
+                       if fingerprint and self._standing[path] == judging.FOREIGN}
+            self._its.manifest.pending(coming, hooks(coming), foreign)
             self._change(deletions, puts)
         self._its.manifest.agree(self._result.applied, counted=not force)
         return self._result
@@ -167,7 +146,7 @@ class _Batch:
             if current is None:
                 if path not in self._failed:
                     self._result.applied[path] = None       # agreed on without a deed
-            elif judging.standing(manifest, self._its.state, path, current) == judging.FOREIGN:
+            elif self._stands(path, current) == judging.FOREIGN:
                 self._problem(path, judging.FOREIGN, "it was never replicated, so it stays")
             else:
                 found.append(path)
@@ -194,7 +173,15 @@ class _Batch:
             self._result.applied[entry.path] = entry.fingerprint
             return False
         self._present[entry.path] = current
+        if current is not None:
+            self._stands(entry.path, current)
         return True
+
+    def _stands(self, path: str, fingerprint: str) -> str:
+        """Return how what is at a path stands to what was agreed on, and remember it."""
+        found = judging.standing(self._its.manifest, self._its.state, path, fingerprint)
+        self._standing[path] = found
+        return found
 
     def _current(self, path: str) -> str | None:
         """Return the fingerprint of what is at a path, None if nothing is.
@@ -225,7 +212,7 @@ class _Batch:
                 parent, name = self._beneath.parent(entry.path)
                 there = self._present[entry.path]
                 if there is not None and not _is_directory(parent, name):
-                    self._keep(parent, name, entry.path, there, kept.REPLACED)
+                    self._keep(parent, name, entry.path, kept.REPLACED)
                     os.unlink(name, dir_fd=parent)
                 os.close(placing.make_directory(parent, name, entry, self._its.owners))
                 self._touched.add(entry.path)
@@ -276,7 +263,7 @@ class _Batch:
                     if _is_directory(parent, name):
                         self._remove_directory(parent, name)
                     else:
-                        self._keep(parent, name, path, current, kept.DELETED)
+                        self._keep(parent, name, path, kept.DELETED)
                         os.unlink(name, dir_fd=parent)
                 if path not in self._failed:
                     self._its.placed.pop(path, None)
@@ -293,7 +280,7 @@ class _Batch:
                     self._remove_directory(parent, name)
                     parent, name = self._beneath.parent(path)
                 elif there is not None:
-                    self._keep(parent, name, path, there, kept.REPLACED)
+                    self._keep(parent, name, path, kept.REPLACED)
                 os.rename(one.name, name, src_dir_fd=parent, dst_dir_fd=parent)
                 one.name = ""
                 self._done(path, one.entry.fingerprint)
@@ -326,9 +313,9 @@ class _Batch:
                 for descriptor in descriptors:
                     os.close(descriptor)
 
-    def _keep(self, parent: int, name: str, path: str, fingerprint: str, why: str) -> None:
+    def _keep(self, parent: int, name: str, path: str, why: str) -> None:
         """Keep a copy of what is there; as something special if nobody has agreed on it."""
-        standing = judging.standing(self._its.manifest, self._its.state, path, fingerprint)
+        standing = self._standing[path]
         if standing == judging.UNSENT:
             self._result.unsent[path] = self._its.copies.keep(parent, name, path, kept.UNSENT)
         elif standing == judging.CHANGED:

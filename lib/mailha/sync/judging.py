@@ -58,8 +58,8 @@ def too_many(manifest: Manifest, deleted: Collection[str]) -> str:
     """
     count = len(deleted) + manifest.recently_deleted()
     if count > ALWAYS_DELETED and (count > MOST_DELETED or count > LARGEST_SHARE * len(manifest)):
-        return (f"{count} of {len(manifest)} paths would be deleted within {RECENT:g} s; if that is "
-                f"meant: {FORCE}")
+        return (f"{count} of {len(manifest)} paths would be deleted within {RECENT:g} s; if that "
+                f"is meant: {FORCE}")
     return ""
 
 
@@ -77,6 +77,6 @@ def emptied(manifest: Manifest, selection: Selection, deleted: Collection[str]
             continue
         had = [path for path in manifest.paths() if path.startswith(inside)]
         if len(had) > 1 and gone.issuperset(had):
-            found[root] = (f"all that was replicated in {root} would be deleted; if that is meant: "
-                           f"{FORCE}")
+            found[root] = (f"all that was replicated in {root} would be deleted; if that "
+                           f"is meant: {FORCE}")
     return found

@@ -98,13 +98,16 @@ class Manifest:
                 self._take(record)
         self._seen = (found.st_ino, len(content))
 
-    def pending(self, coming: Mapping[str, str | None], hooks: Iterable[str] = ()) -> None:
+    def pending(self, coming: Mapping[str, str | None], hooks: Iterable[str] = (),
+                before: Mapping[str, str] | None = None) -> None:
         """Note what is about to be applied, None for what is about to be deleted.
 
-        hooks: commands that are due then. The lock has to be held. Raises errors.Failed; nothing
-        may be changed then.
+        hooks: commands that are due then. before: what is still there and was never replicated;
+        after a kill it must not look like a change to what comes now. The lock has to be held.
+        Raises errors.Failed; nothing may be changed then.
         """
-        self._append({"pending": dict(coming), "hooks": sorted(set(hooks))})
+        self._append({"before": dict(before or {}), "pending": dict(coming),
+                      "hooks": sorted(set(hooks))})
 
     def agree(self, agreed: Mapping[str, str | None], *, counted: bool = True) -> None:
         """Note what is now equal on both nodes, None for what is gone from both.
@@ -181,7 +184,8 @@ class Manifest:
         if form != FORMAT:
             raise errors.Failed(f"{self._path} has the format {form}, and this release writes "
                                 f"{FORMAT}", remedy="upgrade mailha on this node")
-        for path, fingerprint in record.get("pending", {}).items():
+        for path, fingerprint in (*record.get("before", {}).items(),
+                                  *record.get("pending", {}).items()):
             # What is about to be deleted may still be there, so it keeps what it had.
             if fingerprint is not None:
                 known = tuple(one for one in self._known.get(path, ()) if one != fingerprint)

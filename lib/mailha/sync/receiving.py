@@ -15,7 +15,8 @@ from mailha import errors
 from mailha.sync import admission, wire
 from mailha.sync.admission import SENDER, Admission, Hello
 from mailha.sync.answering import Answers
-from mailha.sync.applying import Applier, Change
+from mailha.sync.applying import Applier
+from mailha.sync.changes import Change
 from mailha.sync.debouncing import Debounced
 from mailha.sync.entry import FILE, Entry, check_path
 from mailha.sync.hooks import Hooks
