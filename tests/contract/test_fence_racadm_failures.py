@@ -26,7 +26,7 @@ LOOK = 15.0
 CONTACT = 10.0
 """Seconds after which a controller that never answered is given up."""
 
-SLACK = 4.0
+SLACK = 12.0
 """Seconds that a busy machine may take for starting and ending the processes around an action."""
 
 

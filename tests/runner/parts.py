@@ -107,7 +107,7 @@ def files_at_a_time(cores: int, mebibytes: int) -> int:
 
     cores: of this machine. mebibytes: of its memory that are free.
     """
-    return max(2, min(2 * cores + 1, MOST_AT_A_TIME, mebibytes // MEBIBYTES_EACH))
+    return max(2, min(2 * cores, MOST_AT_A_TIME, mebibytes // MEBIBYTES_EACH))
 
 
 def _free_mebibytes() -> int:

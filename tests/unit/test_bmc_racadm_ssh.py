@@ -123,8 +123,15 @@ def test_what_keeps_ssh_from_working_is_found_without_starting_it(tmp_path: Path
     key.chmod(0o644)
     assert f"mode 0644), so that ssh does not use it; chmod 600 {key}" in found()
     key.chmod(0o600)
-    known.touch()
+    known.write_text("# nothing\n\nbmc-a ssh-ed25519\n")
     program.touch(mode=0o755)
+    assert "no line with the key of a host" in found(ssh_path=str(program))
+    known.write_text("# of the rack\n@cert-authority *.example ssh-ed25519 AAAA\n")
+    assert found(ssh_path=str(program)) == ""
+    key.write_text("ssh-ed25519 AAAA root@alice\n")
+    assert "is a public key, which stays at the controller" in found(ssh_path=str(program))
+    key.write_text("")
+    known.write_text("|1|x|y ecdsa-sha2-nistp256 AAAA\n")
     assert found(ssh_path=str(program)) == ""
     accept = {"host_key_checking": "accept-new", "ssh_path": str(program)}
     known.unlink()

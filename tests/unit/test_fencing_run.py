@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Dict
+from typing import Any, Dict
 
 import pytest
 
@@ -14,7 +14,7 @@ from fencing_node import FENCER, GOOD, Clock, Node, agent_for, call, off
 from mailha.agents import fence_ipmi
 from mailha.fencing import failures, identity, run, values
 from mailha.fencing.deadline import Phases
-from mailha.fencing.failures import TimeUp
+from mailha.fencing.failures import Interrupted, Silent, TimeUp
 from mailha.fencing.settings import Settings
 
 HERE = os.uname().nodename
@@ -235,6 +235,55 @@ def test_by_hand_everything_else_is_allowed(action: str) -> None:
 # Values
 
 
+@pytest.mark.parametrize("more", [
+    {"verbose": "2"}, {"verbose": "0"}, {"lanplus": "y"}, {"debug": "1"}, {"debug_file": "log"},
+    {"login_timeout": "7200"}, {"power_timeout": "86400"}, {"retry_on": "-1"}, {"delay": "-1"},
+    {"power_wait": "-2"}, {"shell_timeout": "99999"}, {"stonith_status_sleep": "2"}])
+def test_what_is_harmless_in_a_definition_for_fence_ipmilan_keeps_no_node_from_being_fenced(
+        more: Dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    node = Node()
+    said = call(node, {**GOOD, **more, "action": "off"})
+    assert (said.code, said.stdout, node.is_on) == (0, "Success: Powered OFF\n", False)
+    assert bool(said.stderr) == (more.get("verbose") == "2")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_debug_file_is_said_and_an_immense_slowness_is_an_hour() -> None:
+    said = call(Node(), {**GOOD, "debug": "1", "action": "off"})
+    assert "option debug_file is no absolute path" in said.everything
+    assert Settings.of(fence_ipmi.AGENT, ip="192.0.2.7",
+                       power_timeout="86400")["power_timeout"] == 3600
+
+
+def test_a_person_at_a_terminal_is_told_what_is_waited_for(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "terminal" not in call(Node(), {**GOOD, "action": "status"}).everything
+    monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor == 0)
+    said = call(Node(), {**GOOD, "action": "status"})
+    assert (said.code, said.stdout) == (0, "Status: ON\n")
+    assert said.stderr.startswith("INFO: reading lines of name=value from the terminal, up to ")
+
+
+def test_a_signal_that_is_lost_in_the_end_of_a_session_still_ends_the_action() -> None:
+    """close() forgives everything, and with it what the handler of a signal raises in it."""
+    class Told(Node):
+        def connect(self, settings: Any, deadline: Any, phases: Any) -> Any:
+            self.tries = getattr(self, "tries", 0) + 1
+            deadline.stop(Interrupted("off was told to end by signal 15 and is not done"))
+            raise Silent("the controller began a login and then gave no answer")
+
+    node = Told()
+    said = call(node, {**GOOD, "action": "off"})
+    assert said.code == 1 and node.tries == 1 and node.is_on
+    assert "told to end by signal 15" in said.stderr and "timed out" not in said.stderr
+
+
+def test_the_command_line_may_give_a_switch_a_value() -> None:
+    said = call(Node(), arguments=["-a", "192.0.2.7", "--lanplus=0", "-o", "status"])
+    assert said.code == 1 and "option lanplus" in said.stderr
+
+
 @pytest.mark.parametrize("more, complaint", [
     ({"method": "cycle"}, "not safe"), ({"method": "CYCLE"}, "not safe"),
     ({"method": "fly"}, "onoff"), ({"lanplus": "0"}, "IPMI 1.5"),
@@ -244,11 +293,11 @@ def test_by_hand_everything_else_is_allowed(action: str) -> None:
     ({"cipher": ""}, "without a value"), ({"privlvl": "bogus"}, "operator"),
     ({"hexadecimal_kg": "abc"}, "even"), ({"hexadecimal_kg": "xyzw"}, "hexadecimal"),
     ({"hexadecimal_kg": "aa" * 21}, "40 digits"), ({"ipport": "0"}, "65535"),
-    ({"ipport": "70000"}, "65535"), ({"ipport": "623x"}, "port"), ({"delay": "-1"}, "time"),
+    ({"ipport": "70000"}, "65535"), ({"ipport": "623x"}, "port"),
     ({"delay": "abc"}, "time"), ({"delay": "1e3"}, "time"),
     ({"delay": "3 weeks"}, "unit"), ({"power_wait": "abc"}, "time"),
     ({"delay": "99999999999999999999"}, "range"), ({"delay": ""}, "without a value"),
-    ({"power_timeout": "soon"}, "soon"), ({"retry_on": "x"}, "number"), ({"ip": ""}, "ip"),
+    ({"power_timeout": "soon"}, "soon"), ({"retry_on": "x"}, "time"), ({"ip": ""}, "ip"),
     ({"ip": "127.0.0.1 -A none -X"}, "ip"), ({"ip": "-X"}, "dash"), ({"ip": "192.0.2.300"}, "ip"),
     ({"ip": "10.1"}, "ip"), ({"ip": "a b"}, "blank"), ({"ip": "b\u00fccher"}, "ip"),
     ({"ip": "x" * 300}, "ip"), ({"node": "b ob"}, "node"), ({"node": "-x"}, "node"),
@@ -256,7 +305,8 @@ def test_by_hand_everything_else_is_allowed(action: str) -> None:
     ({"password": "x" * 21}, "20"), ({"username": "a\u202eb"}, "username"),
     ({"password_file": "relative"}, "slash"), ({"password_script": "./x"}, "absolute"),
     ({"password_script": "/bin/cat /x | head -1"}, "shell"), ({"password_script": "'"}, "words"),
-    ({"verbose_level": "very"}, "verbose_level"), ({"debug_file": "x"}, "debug_file")])
+    ({"verbose_level": "very"}, "verbose_level"),
+    ({"power_timeout": "-1"}, "time"), ({"verbose": "loud"}, "true")])
 @pytest.mark.parametrize("action", ["off", "status", "validate-all"])
 def test_a_value_that_cannot_be_right_is_refused_with_its_option_before_anything_is_done(
         more: Dict[str, str], complaint: str, action: str) -> None:

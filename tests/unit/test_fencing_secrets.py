@@ -12,9 +12,12 @@ from typing import Callable
 import pytest
 
 from fencing_node import Node, call
+from mailha.agents import fence_ipmi
+from mailha.bmc import screen
 from mailha.fencing import secrets
 from mailha.fencing.deadline import Deadline
 from mailha.fencing.failures import FencingFailed
+from mailha.fencing.log import Log
 
 Program = Callable[..., str]
 
@@ -32,7 +35,8 @@ def program(tmp_path: Path) -> Program:
 
 @pytest.mark.parametrize("printed, password", [
     ("sesame\\n", "sesame"), ("sesame", "sesame"), ("  two words \\n", "  two words "),
-    ("sesame\\r\\n", "sesame"), ("\\303\\274ber\\n", "\u00fcber"), ("\\t\\n", "\t")])
+    ("sesame\\r\\n", "sesame"), ("sesame\\n\\n\\r\\n", "sesame"),
+    ("\\303\\274ber\\n", "\u00fcber"), ("\\t\\n", "\t")])
 def test_the_one_line_that_a_program_prints_is_the_password_blanks_included(
         program: Program, printed: str, password: str) -> None:
     assert secrets.from_program(program(f"printf '{printed}'"), None) == password
@@ -241,3 +245,78 @@ def test_validate_all_finds_a_program_that_cannot_be_run(script: str) -> None:
                          "password_script": script})
     assert said.code == 1 and "password_script" in said.stderr
     assert call(Node(), {"ip": "192.0.2.7", "action": "off", "password_script": script}).code == 1
+
+
+def test_a_program_without_an_interpreter_is_run_by_a_shell_as_a_shell_would(
+        tmp_path: Path) -> None:
+    path = tmp_path / "program"
+    path.write_text('echo "sesame $1"\n')
+    path.chmod(0o755)
+    assert secrets.from_program(f"{path} two", None) == "sesame two"
+
+
+@pytest.mark.parametrize("mode", [0o757, 0o777, 0o702])
+def test_a_program_that_others_can_change_is_never_run(program: Program, tmp_path: Path,
+                                                       mode: int) -> None:
+    witness = tmp_path / "ran"
+    path = program(f"touch {witness}", "echo sesame")
+    os.chmod(path, mode)
+    with pytest.raises(FencingFailed, match=f"mode {mode:04o}.*chmod go-w"):
+        secrets.from_program(path, None)
+    said = call(Node(), {"ip": "192.0.2.7", "action": "validate-all", "password_script": path})
+    assert said.code == 1 and "others could change what is run" in said.stderr
+    assert not witness.exists()
+
+
+def test_a_program_ends_with_an_agent_that_is_killed(program: Program, tmp_path: Path) -> None:
+    number = tmp_path / "number"
+    path = program(f"echo $$ >{number}.new; mv {number}.new {number}; exec sleep 1000")
+    agent = os.fork()
+    if not agent:
+        try:
+            secrets.from_program(path, Deadline(600))
+        finally:
+            os._exit(1)
+    end = time.monotonic() + 60
+    while not number.exists():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    os.kill(agent, 9)
+    os.waitpid(agent, 0)
+    child = int(number.read_text())
+    while alive(child):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def alive(process: int) -> bool:
+    """Tell whether a process runs; a zombie that nobody has waited for does not."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="ascii") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_validate_all_finds_a_password_in_a_file_that_is_too_long_for_ipmi(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("x" * 21)
+    path.chmod(0o600)
+    said = call(Node(), {"ip": "192.0.2.7", "action": "validate-all", "password_file": str(path)},
+                agent=fence_ipmi.AGENT)
+    assert said.code == 1 and "option password_file: it has more than the 20 bytes" in said.stderr
+
+
+def test_a_password_that_is_no_name_of_an_option_is_not_shown() -> None:
+    said = call(Node(), stdin=b"ip=192.0.2.7\nc2VzYW1l=\nc2VzYW1l=x\nsesame=\naction=status\n")
+    assert "c2VzYW1l" not in said.everything and "sesame" not in said.everything
+
+
+def test_a_password_that_is_no_utf_8_is_hidden_however_it_is_shown() -> None:
+    secret = b"ses\xe4me-hidden".decode("utf-8", "surrogateescape")
+    log = Log("fence", system_log="")
+    log.hide(secret)
+    for text in (secret, "ses\\xe4me-hidden", secret.encode("utf-8", "backslashreplace").decode()):
+        assert "me-hidden" not in log.line(f"it said {text}!")
+    assert "hidden" not in screen.quoted(screen.shown(b"it said ses\xe4me-hidden"), secret)
+    assert "hidden" not in screen.quoted(f"it said {secret} and more", secret, end=16)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailha.ocf import output
+from mailha import systemlog
 from mailha.ocf.output import LONGEST, Output
 
 CLUSTER = {"OCF_RESKEY_CRM_meta_on_node": "alice", "OCF_RESOURCE_INSTANCE": "mail:0"}
@@ -24,7 +24,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.bind(str(tmp_path / "log"))
         end.setblocking(False)
-        monkeypatch.setattr(output, "SYSTEM_LOG", str(tmp_path / "log"))
+        monkeypatch.setattr(systemlog, "SOCKET", str(tmp_path / "log"))
         yield end
 
 
@@ -136,6 +136,6 @@ def test_a_system_log_that_is_stuck_or_gone_holds_nobody_up(
     for number in range(2000):      # far more than the socket has room for
         log.info(f"line {number}")
     assert "INFO: line 1999\n" in capfd.readouterr().err
-    monkeypatch.setattr(output, "SYSTEM_LOG", "/nowhere/log")
+    monkeypatch.setattr(systemlog, "SOCKET", "/nowhere/log")
     log.info("last")
     assert capfd.readouterr().err == "INFO: last\n"

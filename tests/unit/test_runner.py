@@ -148,7 +148,7 @@ def test_what_took_longest_is_said_and_the_last_line_stays_the_last(tally: Tally
 
 
 @pytest.mark.parametrize("cores, mebibytes, number", [
-    (2, 24000, 5), (1, 24000, 3), (16, 64000, 6), (2, 3100, 3), (2, 500, 2)])
+    (2, 24000, 4), (1, 24000, 2), (16, 64000, 6), (2, 3100, 3), (2, 500, 2)])
 def test_as_many_files_run_side_by_side_as_fit_into_the_machine(
         cores: int, mebibytes: int, number: int) -> None:
     assert parts.files_at_a_time(cores, mebibytes) == number

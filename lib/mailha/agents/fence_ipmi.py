@@ -116,10 +116,13 @@ def check(settings: Settings) -> Iterator[Union[str, FencingFailed]]:
     if len(user.encode("utf-8", "surrogateescape")) > LONGEST_USER:
         yield WrongInput(f"option username: it has more than the {LONGEST_USER} bytes that IPMI "
                          "allows")
-    # Only one that was given: a program that prints it may need the network.
+    # Not of a program that prints it: that may need the network.
     password = settings.given("password")
+    if settings["password_file"]:
+        password = settings.known("password")
     if len(password.encode("utf-8", "surrogateescape")) > LONGEST_PASSWORD:
-        yield WrongInput(f"option password: it has more than the {LONGEST_PASSWORD} bytes that "
+        where = "password_file" if settings["password_file"] else "password"
+        yield WrongInput(f"option {where}: it has more than the {LONGEST_PASSWORD} bytes that "
                          "IPMI 2.0 allows")
     if not (password or settings["password_script"] or settings["password_file"]):
         yield "there is no password: set password_script, password_file or password"

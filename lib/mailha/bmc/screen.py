@@ -44,14 +44,17 @@ def last_line(text: str) -> str:
     return text.rpartition("\n")[2]
 
 
-def quoted(text: str, secret: str = "") -> str:
+def quoted(text: str, secret: str = "", *, end: int = 0) -> str:
     """Return the text for a message: one line of bearable length in quotes, without the secret.
 
+    end: if not 0, only so many characters at its end.
     A controller that shows what is typed may show a password as well.
     """
-    if secret:
-        text = text.replace(secret, "***")
+    for form in {secret, shown(secret.encode("utf-8", "surrogateescape"))} - {""}:
+        text = text.replace(form, "***")
     words = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    if end:
+        words = words[-end:]
     if len(words) > _LONGEST_QUOTE:
         words = words[:_LONGEST_QUOTE - 3] + "..."
     return f'"{words}"'

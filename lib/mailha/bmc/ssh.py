@@ -41,6 +41,9 @@ PROMPT = r"^[^\n]{0,60}(?:->|racadm>>|\$)"
 _PAGER = re.compile(r"(?:-- ?more ?--|\(more\)|press (?:any key|<?enter>?|<?return>?|<?space)"
                     r"[^\n]*) *\Z", re.IGNORECASE)
 
+_LONGEST_PAGER = 200
+"""Characters of a line at which a pager waits."""
+
 _NEW_SECRET = re.compile(r"\b(?:new|change|again|retype|confirm)\b", re.IGNORECASE)
 _SECRET = re.compile(r"pass ?(?:word|phrase|code|wort)?\b|\bPIN\b", re.IGNORECASE)
 
@@ -230,7 +233,8 @@ class Shell:
 
     def _turn_page(self, text: str) -> bool:
         """Press a key if a pager waits for one; tell whether it did."""
-        found = _PAGER.search(text)
+        # Of the end only: over a flood on one line the search would take minutes.
+        found = _PAGER.search(screen.last_line(text)[-_LONGEST_PAGER:])
         if not found or self._pages > 50:
             return False
         self._pages += 1
@@ -267,7 +271,7 @@ class Shell:
         self._received += data
         if len(self._received) > _MOST:
             raise NotUnderstood(f"{self._place.where} does not stop talking: "
-                                f"{screen.quoted(self._text()[-80:], self._secret)}",
+                                f"{screen.quoted(self._text(), self._secret, end=80)}",
                                 remedy="restart the controller")
         return True
 

@@ -61,6 +61,10 @@ def parse_options(text: str) -> list[str]:
     return given
 
 
+_KINDS = (b"ssh-", b"ecdsa-", b"sk-")
+"""How the name of a kind of key begins."""
+
+
 def command(settings: Settings, *, connect_timeout: float, with_password: bool) -> list[str]:
     """Return ssh's command line for an interactive login at the controller.
 
@@ -122,7 +126,11 @@ def findings(settings: Settings) -> Iterator[str | FencingFailed]:
             yield FencingFailed(f"known_hosts_file={known}: there is no directory for it on this "
                                 "node",
                                 remedy="make it, or name a file in another one")
-    elif not os.path.isfile(known):
+    elif os.path.isfile(known):
+        if not _has_a_host_key(known):
+            yield (f"known_hosts_file={known} has no line with the key of a host, so that every "
+                   "login will be refused")
+    else:
         yield (f"known_hosts_file={known} is not there on this node: no controller's key is "
                "known, so that every login will be refused")
 
@@ -148,6 +156,37 @@ def _findings_of_key(path: str) -> Iterator[str | FencingFailed]:
         yield FencingFailed(f"identity_file={path} may be read by others (mode "
                             f"{stat.S_IMODE(found.st_mode):04o}), so that ssh does not use it",
                             remedy=f"chmod 600 {path}")
+    elif _begins_like_a_public_key(path):
+        yield FencingFailed(f"identity_file={path} is a public key, which stays at the controller",
+                            remedy="name the file of the private key, mostly the same without .pub")
+
+
+def _has_a_host_key(path: str) -> bool:
+    """Say whether a file has a line of known_hosts; also if it cannot be read, or is a large one.
+
+    A line has names, the kind of the key and the key, perhaps a marker before them (sshd(8)).
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(1 << 20)
+    except OSError:
+        return True
+    for line in content.splitlines():
+        words = line.split()
+        if words[:1] and words[0].startswith(b"@"):
+            del words[0]
+        if len(words) >= 3 and words[1].startswith(_KINDS):
+            return True
+    return len(content) == 1 << 20
+
+
+def _begins_like_a_public_key(path: str) -> bool:
+    """Say whether a file is what ssh-keygen writes as NAME.pub."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(16).startswith(_KINDS)
+    except OSError:
+        return False
 
 
 def _as_file(path: str) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Callable
 
+    from mailha.fencing.failures import FencingFailed
+
 WHOLE = 25.0
 """Seconds from the beginning of an action, after its delay, to the end of the process."""
 
@@ -62,9 +64,22 @@ class Deadline:
         self._sleep = sleep
         self._begun = clock()
         self.end = self._begun + seconds
+        self._told: FencingFailed | None = None
+
+    def stop(self, told: FencingFailed) -> None:
+        """Let nothing more begin: whoever asks for the time from now on gets this failure.
+
+        The one that a signal raises may be lost, where the end of a session forgives everything.
+        """
+        self._told = told
 
     def left(self) -> float:
-        """Return the seconds that are left, more than 0. Raises TimeUp if there are none."""
+        """Return the seconds that are left, more than 0.
+
+        Raises TimeUp if there are none, and what stop() was given.
+        """
+        if self._told is not None:
+            raise self._told
         left = self.end - self.clock()
         if left <= 0:
             raise TimeUp(f"{self.what} timed out: it was not done after {self.seconds:g} s")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 
-SYSTEM_LOG = "/dev/log"
+from mailha import systemlog
 
 LONGEST = 1000
 """Characters of a line."""
@@ -24,9 +24,6 @@ _LONG_SECRET = 8
 message; one that is shorter than the second only as a word of its own: "(secret)istrator" would
 tell the password, not hide it."""
 
-_DAEMON = 3 * 8
-_PRIORITIES = {"ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
-
 
 class Log:
     """Where an agent's words go.
@@ -36,7 +33,7 @@ class Log:
     """
 
     def __init__(self, name: str, *, stdout: int = 1, stderr: int = 2,
-                 system_log: str = SYSTEM_LOG) -> None:
+                 system_log: str = systemlog.SOCKET) -> None:
         self.verbose = False
         self.quiet = False
         self._name = name
@@ -52,9 +49,11 @@ class Log:
         No message has a secret in it on purpose; this is for the answer of a device or a library
         that repeats what it was sent.
         """
-        if len(secret) >= _SHORTEST_SECRET and secret not in self._secrets:
-            self._secrets.append(secret)
-            self._secrets.sort(key=len, reverse=True)
+        # One that is no UTF-8 is shown as \\xNN by what reads a terminal.
+        for text in (secret, _bytes(secret).decode(), _octets(secret)):
+            if len(text) >= _SHORTEST_SECRET and text not in self._secrets:
+                self._secrets.append(text)
+        self._secrets.sort(key=len, reverse=True)
 
     def error(self, text: str) -> None:
         """Log why something failed."""
@@ -124,26 +123,9 @@ class Log:
         self._to_system_log(level, line)
 
     def _to_system_log(self, level: str, line: str) -> None:
-        """Send a line to the system's log, unless that has no room for it.
-
-        Not by syslog(3): it waits for room, and a journald that is stopped would then keep the
-        power of a node from being switched off.
-        """
-        if not self._system_log:
-            return
-        import _socket
-        record = (f"<{_DAEMON + _PRIORITIES[level]}>{time.strftime('%b %e %H:%M:%S')} "
-                  f"{self._name}[{os.getpid()}]: {line}")
-        try:
-            channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK
-                                     | _socket.SOCK_CLOEXEC)
-            try:
-                channel.connect(self._system_log)
-                channel.send(_bytes(record))
-            finally:
-                channel.close()
-        except OSError:
-            pass        # there is no system log, or no room in it
+        """Send a line to the system's log, unless that has no room for it."""
+        if self._system_log:
+            systemlog.send(self._name, level, line, path=self._system_log)
 
 
 def _without(secret: str, text: str) -> str:
@@ -162,6 +144,17 @@ def _shown(letter: str) -> str:
     """Return what stands for a character that cannot be printed: nothing, but a byte is shown."""
     number = ord(letter)
     return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else ""
+
+
+def _octets(text: str) -> str:
+    """Return the text with a \\xNN for each byte of it that is no UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") \
+        if not text.isprintable() and _is_encodable(text) else text
+
+
+def _is_encodable(text: str) -> bool:
+    return not any(0xD800 <= ord(letter) <= 0xDFFF and not 0xDC80 <= ord(letter) <= 0xDCFF
+                   for letter in text)
 
 
 def _bytes(text: str) -> bytes:

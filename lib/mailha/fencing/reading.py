@@ -80,7 +80,10 @@ def from_lines(content: bytes, options: Iterable[Option]) -> Given:
         elif name == NODENAME:
             given.nodename = value.strip()
         else:
-            shown = f"option {name}" if equals and _looks_like_a_name(name) else "the option"
+            # Base64 of a password looks like a name too, but for its capitals and for nothing
+            # behind its "=".
+            is_name = name == name.lower() and value.strip("= \t")
+            shown = f"option {name}" if is_name and _looks_like_a_name(name) else "the option"
             given.notes.append(f"{shown} in line {number} of stdin is unknown and ignored; its "
                                "value is not shown")
     return given
@@ -110,9 +113,8 @@ def from_arguments(arguments: Sequence[str], options: Iterable[Option]) -> Given
             option = _named(names, name)
             if option.takes_value and not equals:
                 value = _next(waiting, f"--{name}")
-            elif equals and not option.takes_value:
-                raise WrongInput(f"option --{name} takes no value")
-            _take(given, option, value if option.takes_value else "1", has_value=True)
+            # getopt refuses --lanplus=0; whoever writes it means it.
+            _take(given, option, value if option.takes_value or equals else "1", has_value=True)
         else:
             _take_letters(given, argument, letters, waiting)
     for option in known:

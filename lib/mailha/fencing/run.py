@@ -106,6 +106,7 @@ class Call:
         self._code: int | None = None
         self._failure: BaseException | None = None
         self._debug_file = ""
+        self._deadline: Deadline | None = None
 
     def perform(self) -> int:
         """Do it all and return the exit code. Never raises."""
@@ -129,7 +130,10 @@ class Call:
     def _perform(self) -> int:
         """Do it all and return the exit code. Raises whatever there is."""
         by_a_person = not self._arguments and os.isatty(0)
-        if not by_a_person:
+        if by_a_person:
+            self._log.complain("INFO", "reading lines of name=value from the terminal, up to "
+                               "Ctrl-D; --help shows the options of the command line")
+        else:
             self._end_in(_INPUT)
         given = self._read()
         if by_a_person:
@@ -192,6 +196,11 @@ class Call:
         self._log.verbose = bool(level if settings.is_set("verbose_level") else settings["verbose"])
         self._log.quiet = bool(settings["quiet"])
         self._debug_file = settings["debug_file"] or ""
+        if self._debug_file and not self._debug_file.startswith("/"):
+            # fence_ipmilan writes it into whatever directory Pacemaker runs it in.
+            given.notes.append("option debug_file is no absolute path, so that nothing is written "
+                               "to it")
+            self._debug_file = ""
         for note in given.notes:
             if self._action == "validate-all":
                 self._log.complain("WARNING", note)
@@ -233,6 +242,7 @@ class Call:
                 self._sleep(max(0.0, delay - (self._clock() - self._begun)))
         deadline = Deadline(seconds - times.RESERVE, self._clock, self._sleep)
         deadline.what = f"{self._action} at {settings.address()}"
+        self._deadline = deadline
         settings.deadline = deadline
         power = Power(lambda: self._agent.connect(settings, deadline, self._phases), deadline,
                       self._phases)
@@ -352,7 +362,7 @@ class Call:
         """Let nobody interrupt the answer; the watchdog ends it if it hangs."""
         if self._guard:
             import _signal  # type: ignore[import]  # typeshed lacks it; `signal` costs 5 ms
-            for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP):
+            for number in _ending_signals():
                 _signal.signal(number, _signal.SIG_IGN)
 
     def _hear_signals(self) -> None:
@@ -365,10 +375,23 @@ class Call:
             _signal.signal(number, _signal.SIG_IGN)
             if self._watchdog is not None:
                 self._watchdog.end_sooner(2 * times.RESERVE)
-            raise Interrupted(f"{self._action} was told to end by signal {number} and is not done")
+            told = Interrupted(f"{self._action} was told to end by signal {number} and is not done")
+            if self._failure is None:
+                self._failure = told
+            if self._deadline is not None:
+                self._deadline.stop(told)
+            raise told
 
-        for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP):
+        for number in _ending_signals():
             _signal.signal(number, interrupt)
+        # Whoever has it ignored bequeaths that, and then no child's exit status can be had.
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+
+
+def _ending_signals() -> tuple[int, ...]:
+    """Return the signals by which an agent is told to end."""
+    import _signal
+    return _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP
 
 
 def in_other_words(reason: str) -> str:

@@ -16,6 +16,7 @@ from mailha.fencing.failures import FencingFailed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from subprocess import Popen
+    from typing import Callable
 
     from mailha.fencing.deadline import Deadline
 
@@ -27,6 +28,8 @@ PATIENCE = 10.0
 
 SHARE = 0.5
 """Of what is left of the deadline; the rest is for what the password is needed for."""
+
+_PR_SET_PDEATHSIG = 1       # <linux/prctl.h>
 
 _SHELL = "|&;<>$`*?(){}\n"
 
@@ -84,10 +87,20 @@ def from_program(command: str, deadline: Deadline | None) -> str:
     if not path:
         raise FencingFailed(f"{program} is not there or cannot be executed",
                             remedy="check option password_script")
+    require_unchanged(path)
+
+    def start(argv: list[str], path: str) -> Popen[bytes]:
+        return subprocess.Popen(argv, executable=path, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/",
+                                start_new_session=True, preexec_fn=_die_with(os.getpid()))
     try:
-        child = subprocess.Popen(argv, executable=path, stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/",
-                                 start_new_session=True)
+        try:
+            child = start(argv, path)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            # A script without "#!" on its first line; a shell runs it as one of its own.
+            child = start(["sh", path, *argv[1:]], "/bin/sh")
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise FencingFailed(f"{program} cannot be executed: "
                             f"{getattr(error, 'strerror', None) or error}",
@@ -106,6 +119,38 @@ def from_program(command: str, deadline: Deadline | None) -> str:
             else f"ended with status {child.returncode}"
         raise FencingFailed(f"{program} {how}", remedy="run it by hand to see why")
     return _password(output, program + " printed")
+
+
+def require_unchanged(path: str) -> None:
+    """Raise FencingFailed if somebody else than root or this user may change a program."""
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise FencingFailed(f"the program for the password, {path}, cannot be looked at: "
+                            f"{error.strerror}") from None
+    if state.st_uid not in (0, os.geteuid()):
+        raise FencingFailed(f"the program for the password, {path}, belongs to the user with id "
+                            f"{state.st_uid}, who could change what is run as root",
+                            remedy=f"chown root {path}")
+    if state.st_mode & 0o002 or state.st_mode & 0o020 and state.st_gid:
+        raise FencingFailed(f"the program for the password, {path}, has the mode "
+                            f"{stat.S_IMODE(state.st_mode):04o}, so that others could change what "
+                            "is run as root", remedy=f"chmod go-w {path}")
+
+
+def _die_with(parent: int) -> Callable[[], None] | None:
+    """Return what makes a child end with this process, even if that is killed with SIGKILL."""
+    try:
+        import ctypes
+        prctl = ctypes.CDLL(None).prctl
+    except (ImportError, OSError, AttributeError):
+        return None
+
+    def prepare() -> None:
+        prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
+        if os.getppid() != parent:      # it ended before the kernel was told
+            os._exit(127)
+    return prepare
 
 
 def from_file(path: str) -> str:
@@ -139,9 +184,8 @@ def from_file(path: str) -> str:
 
 
 def _password(content: bytes, where: str) -> str:
-    """Return the one line that is there."""
-    line = content[:-1] if content.endswith(b"\n") else content
-    line = line[:-1] if line.endswith(b"\r") else line
+    """Return the one line that is there; empty ones behind it do not count."""
+    line = content.rstrip(b"\r\n")
     if not line:
         raise FencingFailed(f"{where} no password in it" if where.endswith("has")
                             else f"{where} no password")

@@ -42,6 +42,21 @@ def _command(text: str) -> str:
     return text.strip()
 
 
+def _pause(text: str) -> float:
+    from mailha.fencing import values
+    return values.pause(text)
+
+
+def _slowness(text: str) -> float:
+    from mailha.fencing import values
+    return values.slowness(text)
+
+
+def _level(text: str) -> bool:
+    from mailha.fencing import values
+    return values.level(text)
+
+
 def _method(text: str) -> str:
     from mailha.fencing import values
     method = values.choice(text, ("onoff", "cycle"))
@@ -76,9 +91,9 @@ BEHAVIOUR = (
     Option("method", "select", "Method to fence; onoff is the only one that is safe", letter="m",
            default="onoff", choices=("onoff", "cycle"), check=_method),
     Option("delay", "second", "Wait before off or reboot, in addition to the agent's own time",
-           default="0", shown="seconds"),
+           default="0", shown="seconds", check=_pause),
     Option("power_timeout", "second", "A value above 20 gives the whole action as much more than "
-           "its 25 seconds", default="20", shown="seconds"),
+           "its 25 seconds", default="20", shown="seconds", check=_slowness),
     Option("power_wait", "second", "No effect: the power is read at once and until it is off",
            default="0", shown="seconds",
            idle="the power is read at once after an order and then until it is as ordered"),
@@ -96,10 +111,10 @@ BEHAVIOUR = (
            shown="char", empty=True, idle="a controller has one node"),
     Option("quiet", "boolean", "Say nothing on stderr unless verbose", letter="q"),
     Option("verbose", "boolean", "Say on stderr too what goes into the system's log",
-           letter="v"),
+           letter="v", check=_level),
     Option("verbose_level", "integer", "0 for not verbose, all else for verbose", shown="level"),
     Option("debug_file", "string", "Append what is logged to this file", letter="D",
-           obsoletes=("debug",), check=_path, shown="path"),
+           obsoletes=("debug",), shown="path"),
     Option("version", "boolean", "Show the version and end", letter="V"),
     Option("help", "boolean", "Show this help and end", letter="h"),
 )

@@ -68,9 +68,14 @@ def _secret_findings(settings: Settings) -> Iterator[Finding]:
         if not secrets.find(program):
             yield WrongInput(f"option password_script: {program} is no program that can be "
                              "executed here")
+        else:
+            try:
+                secrets.require_unchanged(secrets.find(program))
+            except FencingFailed as failure:
+                yield failure
     if path:
         try:
-            secrets.from_file(path)
+            settings.secret("password")
         except FencingFailed as failure:
             yield failure
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from mailha.fencing.declaration import Option
 
-TRUE = ("1", "yes", "on", "true")
-FALSE = ("0", "no", "off", "false")
-"""In any case of letters; what fence agents take, which is less than what Pacemaker does."""
+TRUE = ("1", "yes", "on", "true", "y")
+FALSE = ("0", "no", "off", "false", "n")
+"""In any case of letters; what fence agents and Pacemaker take."""
 
 LONGEST_NAME = 253
 """Characters of a host name."""
@@ -35,6 +35,8 @@ def parse(option: Option, text: str) -> Any:
         return option.check(text)
     if option.kind == "boolean":
         return boolean(text)
+    if option.idle and option.kind in ("integer", "second"):
+        return number(text)
     if option.kind == "integer":
         return whole_number(text, 0, 2**31 - 1)
     if option.kind == "second":
@@ -67,6 +69,34 @@ def whole_number(text: str, least: int, most: int) -> int:
     """Return a number in a range, both ends allowed. Raises Invalid."""
     from mailha.validation.numbers import Integer
     return Integer(least, most).parse(text)
+
+
+def number(text: str) -> float:
+    """Return any number or length of time, of what has no effect: only its kind must be right.
+
+    Definitions have retry_on=-1 and login_timeout=7200. Raises Invalid.
+    """
+    value = text.strip()
+    from mailha.validation.numbers import Seconds
+    return Seconds(0, 2**31 - 1).parse(value[1:] if value.startswith("-") else value)
+
+
+def level(text: str) -> bool:
+    """Return whether a switch is on that may also be a count: verbose=2. Raises Invalid."""
+    value = text.strip()
+    return int(value) > 0 if value.isascii() and value.isdigit() and len(value) < 10 \
+        else boolean(text)
+
+
+def pause(text: str) -> float:
+    """Return the seconds of a wait; a negative number is none, as in Pacemaker. Raises Invalid."""
+    return 0.0 if number(text) and text.strip().startswith("-") else seconds(text)
+
+
+def slowness(text: str) -> float:
+    """Return seconds, at most LONGEST_TIME, whatever was written for "for ever". Raises Invalid."""
+    from mailha.validation.numbers import Seconds
+    return min(float(Seconds(0, 2**31 - 1).parse(text)), float(LONGEST_TIME))
 
 
 def port(text: str) -> int:
@@ -157,5 +187,6 @@ def _is_interface(name: str) -> bool:
         and not any(letter in "/: %" for letter in name)
 
 
-__all__ = ["Invalid", "address", "boolean", "choice", "is_numeric", "line", "node_name", "parse",
-           "path", "port", "seconds", "shown", "whole_number"]
+__all__ = ["Invalid", "address", "boolean", "choice", "is_numeric", "level", "line", "node_name",
+           "number", "parse", "path", "pause", "port", "seconds", "shown", "slowness",
+           "whole_number"]

@@ -11,9 +11,8 @@ crm ra validate sorts what is on stderr by "ERROR: ", "WARNING: ", "INFO: " at t
 from __future__ import annotations
 
 import os
-import time
 
-from mailha import errors
+from mailha import errors, systemlog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,11 +27,8 @@ KEPT_BY_PACEMAKER = 128
 """Characters of a reason that crm_mon shows (EXIT_REASON_MAX_LEN of lib/services, seen in 2.0, 2.1
 and 3.0). It logs little more, so that of a longer one the remedy would be lost."""
 
-SYSTEM_LOG = "/dev/log"
-
 _FACILITIES = {"user": 1, "daemon": 3, "local0": 16, "local1": 17, "local2": 18, "local3": 19,
                "local4": 20, "local5": 21, "local6": 22, "local7": 23}
-_PRIORITIES = {"ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
 
 
 class Output:
@@ -89,25 +85,11 @@ class Output:
     def _to_system_log(self, level: str, line: str) -> None:
         """Send a line to the system's log, unless that has no room for it.
 
-        Not by syslog(3): it waits for room, and a journald that is stopped would then keep a stop
-        from ending. Outside a cluster stderr is an administrator's terminal and enough.
+        Outside a cluster stderr is an administrator's terminal and enough.
         """
-        if not self._in_cluster or not self._facility:
-            return
-        import _socket
-        priority = self._facility * 8 + _PRIORITIES[level]
-        stamp = time.strftime("%b %e %H:%M:%S")
-        record = f"<{priority}>{stamp} {self._one_line(self._tag)}[{os.getpid()}]: {level}: {line}"
-        try:
-            channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK
-                                     | _socket.SOCK_CLOEXEC)
-            try:
-                channel.connect(SYSTEM_LOG)
-                channel.send(_bytes(record))
-            finally:
-                channel.close()
-        except OSError:
-            pass        # there is no system log, or no room in it; stderr has been told
+        if self._in_cluster and self._facility:
+            systemlog.send(self._one_line(self._tag), level, f"{level}: {line}",
+                           facility=self._facility)
 
     def _one_line(self, text: str) -> str:
         """Return the text on one line, printable, of bounded length, with no mark in it."""
