@@ -30,8 +30,10 @@ PATIENCE = 120.0
 
 DISK, ADDRESS, GROUP = "disk", "address", "service"
 
+# A start that fails once, say as fence_ipmilan lost a datagram and waited 14 s for its next try,
+# would bar the device from the only node that it may run on, for all further rounds.
 RESOURCES = """\
-property stonith-enabled=true stonith-timeout=120s
+property stonith-enabled=true stonith-timeout=120s start-failure-is-fatal=false
 rsc_defaults resource-stickiness=200
 primitive disk ocf:heartbeat:Filesystem \
     params device=/dev/san-kopano directory=/srv fstype=ext4 \

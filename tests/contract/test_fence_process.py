@@ -251,7 +251,9 @@ def test_a_person_at_a_terminal_may_take_his_time_and_the_action_then_has_its_ow
         child.kill()
         child.wait()
         os.close(ours)
-    assert (child.returncode, stdout, stderr) == (0, "Success: Powered OFF\n", "")
+    assert (child.returncode, stdout) == (0, "Success: Powered OFF\n")
+    assert stderr.startswith("INFO: reading lines of name=value from the terminal")
+    assert stderr.count("\n") == 1
 
 
 def test_what_a_library_prints_goes_neither_to_stdout_nor_to_stderr(tmp_path: Path) -> None:
