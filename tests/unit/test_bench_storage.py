@@ -52,6 +52,11 @@ def test_targets_are_those_that_were_promised(change: Dict[str, Any],
     assert met(results(**change)) == expected
 
 
+def test_what_it_is_compared_with_stands_beside_it() -> None:
+    said = report.verdicts(figures.judge(results()))
+    assert "python3 -I -c pass" in said and "python3 -IS -c pass 5" in said
+
+
 def test_one_disturbance_does_not_decide() -> None:
     assert met(results(first=[50.0, 0.2, 0.2])) == [True] * 4
 

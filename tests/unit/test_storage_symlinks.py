@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, NoReturn
 
 import pytest
 
@@ -107,6 +107,19 @@ def test_a_loop_on_disk_ends_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(errors.Failed) as caught:
         symlinks.resolve(Machine(), str(tmp_path / "loop"), timeout=20, accept=lambda mount: True)
     assert "symbolic links" in str(caught.value)
+
+
+@pytest.mark.parametrize("number, remedy", [(errno.EACCES, "ask as root"),
+                                            (errno.EIO, "namei -l /x")])
+def test_who_may_not_read_is_told_to_ask_as_root(monkeypatch: pytest.MonkeyPatch, number: int,
+                                                 remedy: str) -> None:
+    def refuse(path: str) -> NoReturn:
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(os, "readlink", refuse)
+    with pytest.raises(errors.Failed) as caught:
+        symlinks.resolve(Machine(), "/x/y", timeout=20, accept=lambda mount: True)
+    assert os.strerror(number) in caught.value.reason and remedy in caught.value.remedy
 
 
 def test_a_silent_disk_is_named() -> None:

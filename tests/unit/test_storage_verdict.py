@@ -402,6 +402,14 @@ def test_a_loop_of_links_ends_with_a_reason(tree: StorageTree) -> None:
     assert "symbolic links" in found.reason and rules.BLOCK.words in found.reason
 
 
+@pytest.mark.parametrize("rest", ["x" * 300, "x/" * 3000], ids=["name", "path"])
+@pytest.mark.parametrize("place", ["/var/lib", SPOOL])
+def test_a_path_that_is_too_long_is_refused(mounted: StorageTree, place: str, rest: str) -> None:
+    mounted.directory(place)
+    found = examine(mounted, f"{place}/{rest}")
+    assert not found.fit and "longer than a path can be" in found.reason and found.remedy
+
+
 def test_a_loop_on_the_mail_s_own_disk_is_found_by_the_child(mounted: StorageTree) -> None:
     mounted.link(SPOOL + "/data", "data")
     found = examine(mounted, SPOOL + "/data/p1")

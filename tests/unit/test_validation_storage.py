@@ -53,3 +53,8 @@ def test_any_text_is_a_value_or_refused(text: str) -> None:
             assert kind.parse(text)
         except Invalid as error:
             assert str(error).isprintable()
+
+
+def test_a_slash_at_the_end_of_a_device_means_nothing() -> None:
+    assert Devices().parse("/dev/sdb1/ /srv/=/dev//sdc") == (
+        ("", "/dev/sdb1"), ("/srv", "/dev/sdc"))

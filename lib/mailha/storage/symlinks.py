@@ -55,7 +55,8 @@ def is_local(mount: Mount) -> bool:
 
 
 class Endless(errors.Failed):
-    """The symbolic links of the path lead in a circle, or through too many others."""
+    """The symbolic links of the path lead in a circle or through too many others, or it is longer
+    than a path can be: nothing can ever be there."""
 
 
 def resolve(machine: Machine, path: str, *, timeout: float,
@@ -173,7 +174,8 @@ def _in_a_child(machine: Machine, table: Table, paths: Sequence[str],
             except NotAccepted as refused:
                 said += ["stop", refused.path, refused.rest]
             except errors.MailhaError as error:
-                said += ["loop" if isinstance(error, Endless) else "fail", error.reason, ""]
+                said += ["loop" if isinstance(error, Endless) else "fail", error.reason,
+                         error.remedy]
         # No path has a NUL byte in it.
         return b"\0".join(os.fsencode(each) for each in said)
 
@@ -185,8 +187,7 @@ def _in_a_child(machine: Machine, table: Table, paths: Sequence[str],
         elif kind == "stop":
             found.append(NotAccepted(text, table.find(text), rest))
         else:
-            found.append((Endless if kind == "loop" else errors.Failed)(
-                text, remedy=f"look at the links with 'namei -l {path}'"))
+            found.append((Endless if kind == "loop" else errors.Failed)(text, remedy=rest))
     return found
 
 
@@ -231,4 +232,9 @@ def _target(path: str, readlink: Callable[[str], str]) -> str:
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
             return ""
-        raise errors.Failed(f"cannot read '{path}': {error.strerror}") from None
+        if error.errno == errno.ENAMETOOLONG:
+            raise Endless(f"'{path}' is longer than a path can be",
+                          remedy="correct it where it is named") from None
+        remedy = "ask as root" if error.errno == errno.EACCES else \
+            f"look at it with 'namei -l {path}'"
+        raise errors.Failed(f"cannot read '{path}': {error.strerror}", remedy=remedy) from None

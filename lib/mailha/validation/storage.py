@@ -44,6 +44,8 @@ class Devices(Type):
                 path, device = "", word
             if not _is_device(device):
                 raise self.refusal(text, f"has {shown(device)} in it, which is none")
+            if device.startswith("/"):
+                device = _PATH.parse(device)
             path = _PATH.parse(path) if path else ""
             if path in pairs:
                 raise self.refusal(text, f"has two devices for {path or 'all paths'}")
