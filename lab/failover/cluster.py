@@ -17,7 +17,7 @@ from twonode.lab import Lab, LabError
 Found = TypeVar("Found")
 Say = Callable[[str], None]
 
-PATIENCE = 120.0
+PATIENCE = 240.0
 """Seconds until something that should happen is said not to; a busy machine may take long."""
 
 CONFIGURATION = "/root/cluster.crm"

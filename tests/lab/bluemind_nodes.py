@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict
 
 from bluemind import layout
 from bluemind.provision import ADDRESS, DEVICE, PLACE, Provision
@@ -48,12 +48,6 @@ class Node:
         self.name = name
         self.release = release
 
-    @property
-    def real_units(self) -> List[str]:
-        """The units that are not the stand-in's, as an administrator knows them."""
-        return [self.release.database, "postfix", "bm-nginx",
-                *(["bm-cyrus-imapd"] if self.release.has_cyrus else [])]
-
     def sh(self, script: str, *, timeout: float = 120.0, check: bool = True) -> str:
         """Run a shell script, which has to succeed unless check is False; return its output."""
         return self.lab.execute(self.name, ["/bin/sh", "-ec" if check else "-c", script],
@@ -79,7 +73,9 @@ class Node:
 
     def reset(self) -> None:
         """Stop everything, with violence where it must be, and tell every stand-in nothing."""
-        units = " ".join([*self.release.names, *self.real_units, "postfix@-"])
+        # The instances too, which really run PostgreSQL and Postfix; the stop of the others returns
+        # before theirs.
+        units = "'bm-*' 'postfix*' 'postgresql*'"
         self.sh(f"""
             rm -f /etc/systemd/system/*.d/zz-mailha.conf
             rm -rf /run/mailha /var/lib/mailha

@@ -197,7 +197,7 @@ class ClusterView:
     # -- waiting ------------------------------------------------------------------------------
 
     def wait_until(self, what: str, look: Callable[[], Optional[Found]]) -> Found:
-        """Return what `look` returns as soon as it is true; raises NotInTime after two minutes.
+        """Return what `look` returns as soon as it is true; raises NotInTime after its patience.
 
         A node that dies while it is looked at is no answer.
         """
