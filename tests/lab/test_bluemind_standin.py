@@ -19,6 +19,7 @@ from waiting import wait_for
 
 from bluemind.layout import DATA, USERS
 
+
 @pytest.fixture(scope="module")
 def nodes(image: object) -> Generator[Dict[str, Node], None, None]:
     """Return one node for each manner of release, by name."""
