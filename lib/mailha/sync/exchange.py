@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a sender says to one receiver: batches of changes, and the comparison of both sides.
+
+Nothing here waits for anything but the receiver, and nothing here knows when something has to be
+sent; see mailha.sync.replica.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterable, Iterator, Mapping
+
+from mailha.sync import channel
+from mailha.sync.entry import DIRECTORY, Entry
+from mailha.sync.scanning import Gone, Scan, Scanner, Unstable
+from mailha.sync.trouble import ProtocolError
+from mailha.sync.wire import MOST_CHANGES, Stream
+
+ANSWER = 30.0
+"""Seconds in which the receiver has to answer what costs it no work on the disk."""
+
+APPLYING = 180.0
+"""Seconds in which a batch has to be durable; the disk may be a busy one."""
+
+LARGEST_BATCH = 64 << 20
+"""Bytes of content that are read into memory at a time."""
+
+FOREIGN = "foreign"
+CHANGED = "changed"
+
+DIFFERS, ONLY_HERE, ONLY_THERE = "differs", "only here", "only there"
+
+
+class Difference:
+    """A path that is not the same on both sides.
+
+    why: DIFFERS, ONLY_HERE or ONLY_THERE. known: what the receiver says of it: "agreed", "changed"
+    (on that side, since it was agreed on), "unsent", "foreign" (never replicated), "" for nothing.
+    """
+
+    __slots__ = ("path", "why", "known")
+
+    def __init__(self, path: str, why: str, known: str = "") -> None:
+        self.path = path
+        self.why = why
+        self.known = known
+
+
+class Inventory:
+    """What the receiver has. known: by path, see Difference. left_out: what it does not take."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.known: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
+
+
+class Outcome:
+    """What became of changes.
+
+    done: fingerprint by path, None for what was deleted; durable on the other side. problems:
+    (code, reason) by path. unstable: paths that were being written, with the reason. passed: paths
+    about which there was nothing to be said. parents: directories that the receiver turned out not
+    to have.
+    """
+
+    def __init__(self) -> None:
+        self.done: dict[str, str | None] = {}
+        self.problems: dict[str, tuple[str, str]] = {}
+        self.unstable: dict[str, str] = {}
+        self.passed: set[str] = set()
+        self.parents: set[str] = set()
+
+
+class Exchange:
+    """A conversation with one receiver that has bidden us welcome.
+
+    conflicts, set_aside: how many copies the receiver keeps of what was changed on that side, and
+    of what an active node before us had not sent. failed_hooks: what it could not do after changes
+    had been applied, by name, with the reason.
+    """
+
+    def __init__(self, stream: Stream, scanner: Scanner, welcome: Mapping[str, Any]) -> None:
+        self._stream = stream
+        self._scanner = scanner
+        self._there: dict[str, str] = {}
+        self._left_out: set[str] = set()
+        self._aside: set[str] = set()
+        self._number = 0
+        self.conflicts = 0
+        self.set_aside = 0
+        self.failed_hooks: dict[str, str] = {}
+        self._count(welcome)
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when the receiver says something unasked."""
+        return self._stream.fileno()
+
+    def ping(self) -> None:
+        """Ask whether the receiver is there."""
+        answer = self._ask({"type": "ping"}, "pong")
+        failed = answer.get("hooks")
+        if isinstance(failed, dict):
+            self.failed_hooks = {str(name): str(reason) for name, reason in failed.items()}
+
+    def unasked(self) -> None:
+        """Take what the receiver says unasked: that it ends. Raises errors.Failed."""
+        message = self._stream.message(ANSWER)
+        if message.get("type") == "refused":
+            raise channel.refusal(message)
+        raise ProtocolError(f"the receiver says {message.get('type')!r} unasked")
+
+    def inventory(self) -> Inventory:
+        """Return what the receiver has, and remember it."""
+        found = Inventory()
+        self._stream.send({"type": "inventory"})
+        self._stream.flush(ANSWER)
+        while True:
+            message = self._answer("inventory", APPLYING)
+            for each in message.get("entries", ()):
+                entry = Entry.from_message(each)
+                found.entries[entry.path] = entry
+                found.known[entry.path] = str(each.get("known", FOREIGN))
+            if not message.get("more"):
+                break
+        left_out = message.get("left_out")
+        if isinstance(left_out, dict):
+            found.left_out = {str(path): str(reason) for path, reason in left_out.items()}
+        self._count(message)
+        self._left_out = set(found.left_out)
+        self._there = {path: entry.fingerprint for path, entry in found.entries.items()
+                       if found.known[path] != FOREIGN}
+        return found
+
+    def send(self, paths: Iterable[str], *, force: bool = False) -> Outcome:
+        """Bring the receiver to what is at some paths now. force: no limit for deletions."""
+        outcome = Outcome()
+        self._carry(self._changes(paths, outcome), outcome, force)
+        return outcome
+
+    def reconcile(self, scan: Scan, before: Scan | None, *, force: bool = False,
+                  progress: Callable[[int, int], None] = lambda done, of: None) -> Outcome:
+        """Bring the receiver to what a scan has found, whatever it has.
+
+        before: the scan before this one, for roots that were emptied since: from those nothing is
+        deleted. progress: called with how many of how many changes have been made.
+        """
+        outcome = Outcome()
+        there = self.inventory()
+        emptied = [] if force or before is None else scan.emptied_since(before)
+        gone = []
+        for path in sorted(there.entries, reverse=True):
+            if path in scan.entries or there.known[path] == FOREIGN or _hidden(scan, path):
+                continue
+            root = next((each for each in emptied if path == each or path.startswith(each + "/")),
+                        "")
+            if root:
+                outcome.problems[path] = ("emptied", f"{root} was emptied, or is another directory "
+                                          "than before")
+            else:
+                gone.append(path)
+        # What is equal and was never replicated is sent once, too: from then on the receiver knows
+        # that it is the sender's, and that it may be deleted.
+        changed = [path for path, entry in sorted(scan.entries.items())
+                   if path not in there.left_out and
+                   (path not in there.entries or there.known[path] == FOREIGN
+                    or there.entries[path].fingerprint != entry.fingerprint)]
+        everything = len(gone) + len(changed)
+        for part in _parts([*gone, *changed], MOST_CHANGES // 2):
+            self._carry(self._changes(part, outcome), outcome, force)
+            progress(len(outcome.done), everything)
+        outcome.unstable.update(scan.unstable)
+        if not outcome.problems:
+            self._ask({"type": "reconciled"}, "reconciled")
+        return outcome
+
+    def differences(self, scan: Scan) -> list[Difference]:
+        """Return what is not the same on both sides, by a digest of all content on both."""
+        without = {*scan.withheld, *scan.left_out, *scan.unstable, *self._left_out, *self._aside}
+        answer = self._ask({"type": "digest", "without": sorted(without)}, "digest", APPLYING)
+        self._count(answer)
+        if answer.get("digest") == scan.digest(without):
+            return []
+        there = self.inventory()
+        found = []
+        for path in sorted(scan.entries.keys() | there.entries.keys()):
+            here, other = scan.entries.get(path), there.entries.get(path)
+            if here is not None and other is not None:
+                if here.fingerprint != other.fingerprint:
+                    found.append(Difference(path, DIFFERS, there.known[path]))
+            elif here is not None:
+                if path in there.left_out:
+                    self._aside.add(path)
+                else:
+                    found.append(Difference(path, ONLY_HERE))
+            elif _hidden(scan, path):
+                self._aside.add(path)
+            else:
+                found.append(Difference(path, ONLY_THERE, there.known[path]))
+        return found
+
+    def _changes(self, paths: Iterable[str], outcome: Outcome
+                 ) -> Iterator[tuple[str, Entry | None, bytes]]:
+        """Yield what has to be told of some paths: the path, and what is there if anything is."""
+        for path in paths:
+            found, content = self._scanner.read(path)
+            if isinstance(found, Unstable):
+                outcome.unstable[path] = found.reason
+                continue
+            if isinstance(found, Entry):
+                if found.kind != DIRECTORY:
+                    for below in self._below(path):
+                        yield below, None, b""
+                yield path, found, content
+            elif isinstance(found, Gone):
+                for below in self._below(path):
+                    yield below, None, b""
+                if path in self._there:
+                    yield path, None, b""
+                else:
+                    outcome.passed.add(path)
+            else:
+                # What is not replicated any more stays there as it is: it may be what the other
+                # node is.
+                outcome.passed.add(path)
+
+    def _below(self, path: str) -> list[str]:
+        """Return what the receiver has below a path, the deepest first."""
+        below = path + "/"
+        return sorted((each for each in self._there if each.startswith(below)), reverse=True)
+
+    def _carry(self, changes: Iterable[tuple[str, Entry | None, bytes]], outcome: Outcome,
+               force: bool) -> None:
+        """Send changes in batches, and take in what became of them."""
+        batch: dict[str, str | None] = {}
+        size = 0
+        for path, entry, content in changes:
+            if not batch:
+                self._number += 1
+                self._stream.send({"type": "batch", "id": self._number, "force": force})
+            if entry is None:
+                self._stream.send({"type": "delete", "path": path})
+                batch[path] = None
+            else:
+                self._stream.send({"type": "put", "entry": entry.to_message(),
+                                   "length": len(content)})
+                self._stream.send_data(content)
+                batch[path] = entry.fingerprint
+                size += len(content)
+            if len(batch) >= MOST_CHANGES or size >= LARGEST_BATCH:
+                self._commit(batch, outcome)
+                batch, size = {}, 0
+        if batch:
+            self._commit(batch, outcome)
+
+    def _commit(self, batch: dict[str, str | None], outcome: Outcome) -> None:
+        self._stream.send({"type": "commit"})
+        self._stream.flush(APPLYING)
+        answer = self._answer("applied", APPLYING)
+        if answer.get("id") != self._number:
+            raise ProtocolError(f"the receiver answers batch {answer.get('id')!r} in place of "
+                                f"{self._number}")
+        failed = set()
+        for problem in answer.get("problems", ()):
+            path, code = str(problem["path"]), str(problem["code"])
+            failed.add(path)
+            if code == "no-parent":
+                parent = path.rpartition("/")[0]
+                while parent:
+                    outcome.parents.add(parent)
+                    parent = parent.rpartition("/")[0]
+            outcome.problems[path] = (code, str(problem.get("reason", "")))
+        for path, fingerprint in batch.items():
+            if path in failed:
+                continue
+            outcome.done[path] = fingerprint
+            if fingerprint is None:
+                self._there.pop(path, None)
+            else:
+                self._there[path] = fingerprint
+        self.conflicts += len(answer.get("conflicts", ()))
+        self.set_aside += len(answer.get("unsent", ()))
+
+    def _ask(self, message: Mapping[str, Any], wanted: str, timeout: float = ANSWER
+             ) -> dict[str, Any]:
+        self._stream.send(message)
+        self._stream.flush(ANSWER)
+        return self._answer(wanted, timeout)
+
+    def _answer(self, wanted: str, timeout: float) -> dict[str, Any]:
+        """Return the next message, which has to be of the type. Raises Refused and others."""
+        message = self._stream.message(timeout)
+        kind = message.get("type")
+        if kind == "refused":
+            raise channel.refusal(message)
+        if kind != wanted:
+            raise ProtocolError(f"the receiver answers {kind!r} where {wanted!r} was due")
+        return message
+
+    def _count(self, message: Mapping[str, Any]) -> None:
+        """Take in how many copies the receiver keeps."""
+        for name, key in (("conflicts", "conflicts"), ("set_aside", "unsent")):
+            if isinstance(message.get(key), int):
+                setattr(self, name, message[key])
+
+
+def _hidden(scan: Scan, path: str) -> bool:
+    """Tell whether a path is not replicated from here, or nobody knows what is there."""
+    while path:
+        if path in scan.withheld or path in scan.left_out or path in scan.unstable:
+            return True
+        path = path.rpartition("/")[0]
+    return False
+
+
+def _parts(paths: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(paths), size):
+        yield paths[start:start + size]

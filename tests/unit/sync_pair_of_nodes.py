@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A sender on one node in a directory and a receiver on another; a socket stands for ssh."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Mapping
+
+import pytest
+
+from mailha import errors
+from mailha.sync import control, peers, receiving, settings, status
+from mailha.sync.channel import Channel
+from mailha.sync.peers import Peer
+from mailha.sync.sending import Sender
+from mailha.sync.settings import Settings
+from mailha.sync.wire import Stream
+from sync_receiver import RESOURCE, ReceivingNode
+
+LONG = 60.0
+
+
+class Told:
+    """Stands for the signal that ends a sender."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.told = False
+
+    def __bool__(self) -> bool:
+        return self.told
+
+    def stop(self) -> None:
+        self.told = True
+        os.write(self._writer, b"!")
+
+
+class Nodes:
+    """alice, who sends, and bob, who receives."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (root / "alice").mkdir()
+        (root / "bob").mkdir()
+        self.alice = ReceivingNode(root / "alice")
+        self.bob = ReceivingNode(root / "bob")
+        for node in (self.alice, self.bob):
+            node.write("/proc/net/fib_trie", "")
+            node.write("/proc/net/if_inet6", "")
+            node.write("/etc/hostname", "host\n")
+            node.write("/etc/hosts", "")
+        peers.write(self.alice.machine, Peer("bob", "192.0.2.2"))
+        self.settings: dict[str, Any] = {"include": ("/etc/",), "exclude": ("/etc/only-*",)}
+        self.reachable = True
+        self._links: list[socket.socket] = []
+        self._receivers: list[threading.Thread] = []
+        self._told = Told()
+        self._thread: threading.Thread | None = None
+        monkeypatch.setattr(Channel, "_connect", lambda channel: self._connect())
+
+    def _connect(self) -> Stream:
+        """Take the place of Channel._connect: start a receiver on bob."""
+        if not self.reachable:
+            raise errors.Failed("bob (192.0.2.2) cannot be reached: Connection refused")
+        ours, theirs = socket.socketpair()
+        reader, writer = theirs.detach(), -1
+        writer = os.dup(reader)
+
+        def serve() -> None:
+            try:
+                receiving.serve(self.bob.machine, reader, writer)
+            finally:
+                os.close(reader)
+                os.close(writer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        self._receivers.append(thread)
+        self._links.append(ours)
+        return Stream(ours.fileno(), ours.fileno(), noise=True)
+
+    def cut(self) -> None:
+        """Break the connection."""
+        for link in self._links:
+            try:
+                link.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def start(self, generation: int = 1) -> Sender:
+        """Start a sender on alice, and wait until bob has everything."""
+        Settings(RESOURCE, "alice", generation, **self.settings).write(self.alice.machine)
+        self._told = Told()
+        sender = Sender(self.alice.machine, settings.read(self.alice.machine, RESOURCE))
+
+        def run() -> None:
+            try:
+                sender.run(self._told)      # type: ignore[arg-type]
+            finally:
+                sender.close()
+
+        self._thread = threading.Thread(target=run)
+        self._thread.start()
+        return sender
+
+    def stop(self) -> None:
+        """Stop the sender, and wait until nothing of it is left."""
+        self._told.stop()
+        if self._thread is not None:
+            self._thread.join(LONG)
+            assert not self._thread.is_alive()
+            self._thread = None
+        self.cut()
+        for receiver in self._receivers:
+            receiver.join(LONG)
+            assert not receiver.is_alive()
+
+    def ask(self, what: str, **more: Any) -> Mapping[str, Any]:
+        """Ask the sender; patiently, as it may just be starting."""
+        end = time.monotonic() + LONG
+        while True:
+            try:
+                return control.ask(self.alice.machine, RESOURCE, {"do": what, **more}, LONG)
+            except control.NoSender:
+                if time.monotonic() > end:
+                    raise
+                select.select([], [], [], 0.005)
+
+    def flush(self) -> None:
+        """Wait until bob has all that alice has."""
+        self.ask("flush", timeout=LONG)
+
+    def verdict(self) -> tuple[int, str]:
+        """Return what a monitor is told."""
+        self.ask("status")          # it may just be starting
+        return status.ask(self.alice.machine, RESOURCE, LONG)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something holds."""
+        end = time.monotonic() + LONG
+        while not condition():
+            assert time.monotonic() < end, "it never came to be"
+            select.select([], [], [], 0.005)

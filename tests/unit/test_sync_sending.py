@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The sender as a whole: what changes on one node is on the other, and what is wrong is said."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from mailha import errors
+from mailha.sync import replica
+from mailha.sync.manifest import Manifest
+from mailha.sync.state import State
+from sync_pair_of_nodes import Nodes
+from sync_receiver import RESOURCE
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    made = Nodes(tmp_path, monkeypatch)
+    yield made
+    made.stop()
+
+
+def test_what_is_there_and_what_changes_arrives(nodes: Nodes) -> None:
+    nodes.alice.write("/etc/postfix/main.cf", "before")
+    nodes.start()
+    nodes.flush()
+    assert nodes.bob.read("/etc/postfix/main.cf") == "before"
+    nodes.alice.write("/etc/postfix/main.cf", "after")
+    nodes.alice.write("/etc/new/deep/file", "new")
+    os.symlink("main.cf", nodes.alice.path("/etc/postfix/link"))
+    os.chmod(nodes.alice.path("/etc/new"), 0o700)
+    nodes.flush()
+    assert nodes.bob.read("/etc/postfix/main.cf") == "after"
+    assert nodes.bob.read("/etc/new/deep/file") == "new"
+    assert os.readlink(nodes.bob.path("/etc/postfix/link")) == "main.cf"
+    assert nodes.bob.path("/etc/new").stat().st_mode & 0o777 == 0o700
+    os.unlink(nodes.alice.path("/etc/postfix/link"))
+    os.rename(nodes.alice.path("/etc/new"), nodes.alice.path("/etc/newer"))
+    nodes.flush()
+    assert not os.path.lexists(nodes.bob.path("/etc/postfix/link"))
+    assert not nodes.bob.path("/etc/new").exists()
+    assert nodes.bob.read("/etc/newer/deep/file") == "new"
+    assert nodes.verdict() == (0, "")
+
+
+def test_a_rewrite_of_the_same_size_in_the_same_second_arrives(nodes: Nodes) -> None:
+    # rsync, lsyncd and csync2 lose the second one for ever.
+    nodes.start()
+    for port in range(25, 45):
+        nodes.alice.write("/etc/port", f"{port}")
+        os.utime(nodes.alice.path("/etc/port"), (1, 1))
+        nodes.flush()
+        assert nodes.bob.read("/etc/port") == f"{port}"
+
+
+def test_a_directory_replaced_by_a_link_takes_nothing_with_it(nodes: Nodes) -> None:
+    # lsyncd deletes what the link leads to on the other node.
+    nodes.alice.write("/etc/postfix/main.cf", "x")
+    nodes.bob.write("/srv/postfix/main.cf", "precious")
+    nodes.start()
+    nodes.flush()
+    os.rename(nodes.alice.path("/etc/postfix"), nodes.alice.path("/elsewhere"))
+    os.symlink("../srv/postfix", nodes.alice.path("/etc/postfix"))
+    nodes.flush()
+    assert os.readlink(nodes.bob.path("/etc/postfix")) == "../srv/postfix"
+    assert nodes.bob.read("/srv/postfix/main.cf") == "precious"
+
+
+def test_a_peer_that_was_away_gets_everything(nodes: Nodes) -> None:
+    for node in (nodes.alice, nodes.bob):
+        node.write("/etc/common", "equal from the beginning")
+    nodes.start()
+    nodes.flush()
+    nodes.reachable = False
+    nodes.cut()
+    nodes.until(lambda: nodes.ask("status")["peers"][0]["state"] == replica.UNREACHABLE)
+    nodes.alice.write("/etc/while/away", "x")
+    os.unlink(nodes.alice.path("/etc/common"))
+    code, reason = nodes.verdict()
+    assert code == errors.DEGRADED and "bob" in reason and "unsent" in reason
+    nodes.until(lambda: "bob (192.0.2.2) cannot be reached" in nodes.verdict()[1])
+    nodes.reachable = True
+    nodes.flush()
+    assert nodes.bob.read("/etc/while/away") == "x"
+    assert not nodes.bob.path("/etc/common").exists()
+    assert nodes.verdict() == (0, "")
+
+
+def test_a_start_succeeds_without_a_peer(nodes: Nodes) -> None:
+    nodes.reachable = False
+    nodes.start()
+    code, reason = nodes.verdict()
+    assert code == errors.DEGRADED and "bob" in reason
+
+
+def test_a_node_that_is_not_paired_is_told(nodes: Nodes) -> None:
+    nodes.settings["peers"] = ("bob", "carol")
+    nodes.start()
+    nodes.flush()
+    code, reason = nodes.verdict()
+    assert code == errors.DEGRADED and "not paired with carol" in reason
+    assert "mailha sync pair carol" in reason
+
+
+def test_what_was_changed_on_the_other_side_is_put_right_and_told(nodes: Nodes) -> None:
+    # lsyncd and csync2 never notice, and csync2 -T says "in sync".
+    nodes.alice.write("/etc/aliases", "ours")
+    nodes.start()
+    nodes.flush()
+    nodes.bob.write("/etc/aliases", "tampered")
+    code, reason = nodes.verdict()
+    assert code == errors.DEGRADED and "/etc/aliases" in reason
+    assert nodes.bob.read("/etc/aliases") == "ours"
+    assert "/etc/aliases conflict" in nodes.bob.kept()
+    # As long as nobody has looked at the copy, it is not forgotten either.
+    code, reason = nodes.verdict()
+    assert code == errors.DEGRADED and "1 file" in reason
+
+
+def test_what_is_only_there_is_named_and_left_alone(nodes: Nodes) -> None:
+    nodes.bob.write("/etc/foreign", "bob's own")
+    nodes.start()
+    nodes.flush()
+    for _ in range(2):
+        code, reason = nodes.verdict()
+        assert code == errors.DEGRADED and "/etc/foreign" in reason and "only on bob" in reason
+    assert nodes.bob.read("/etc/foreign") == "bob's own"
+    os.unlink(nodes.bob.path("/etc/foreign"))
+    assert nodes.verdict() == (0, "")
+
+
+def test_what_is_excluded_is_nobodys_business(nodes: Nodes) -> None:
+    nodes.alice.write("/etc/only-alice", "x")
+    nodes.bob.write("/etc/only-bob", "y")
+    nodes.start()
+    nodes.flush()
+    assert not nodes.bob.path("/etc/only-alice").exists()
+    assert nodes.verdict() == (0, "")
+
+
+def test_a_file_with_this_nodes_name_is_withheld_and_listed(nodes: Nodes) -> None:
+    nodes.alice.write("/etc/hostname", "alice.example.com\n")
+    nodes.bob.write("/etc/main.cf", "myhostname = bob.example.com\n")
+    nodes.alice.write("/etc/main.cf", "myhostname = alice.example.com\n")
+    nodes.start()
+    nodes.flush()
+    assert "/etc/main.cf" in nodes.ask("status")["withheld"]
+    assert nodes.bob.read("/etc/main.cf") == "myhostname = bob.example.com\n"
+    assert nodes.verdict() == (0, "")
+
+
+def test_a_half_written_file_is_not_sent(nodes: Nodes) -> None:
+    nodes.start()
+    nodes.flush()
+    with open(nodes.alice.path("/etc/list"), "w") as file:
+        file.write("half")
+        file.flush()
+        nodes.alice.write("/etc/other", "x")
+        nodes.flush()
+        assert nodes.verdict()[0] in (0, errors.DEGRADED)
+        assert nodes.bob.read("/etc/other") == "x"
+        assert not nodes.bob.path("/etc/list").exists()
+        file.write(" and half")
+    nodes.flush()
+    assert nodes.bob.read("/etc/list") == "half and half"
+
+
+def test_a_pause_holds_everything_and_outlives_the_sender(nodes: Nodes) -> None:
+    nodes.start()
+    nodes.flush()
+    nodes.ask("pause", reason="moving house")
+    nodes.until(lambda: nodes.ask("status")["peers"][0]["state"] == replica.PAUSED)
+    nodes.alice.write("/etc/file", "x")
+    nodes.stop()
+    nodes.start(2)
+    nodes.until(lambda: nodes.ask("status")["peers"][0]["state"] == replica.PAUSED)
+    code, reason = nodes.verdict()
+    assert code == errors.DEGRADED and "moving house" in reason
+    assert not nodes.bob.path("/etc/file").exists()
+    nodes.ask("resume")
+    nodes.flush()
+    assert nodes.bob.read("/etc/file") == "x"
+    assert nodes.verdict() == (0, "")
+
+
+def test_an_older_generation_is_refused_and_told(nodes: Nodes) -> None:
+    state = State.load(nodes.bob.machine, nodes.bob.places)
+    state.become_sender(7, "bob")
+    nodes.alice.write("/etc/aliases", "old")
+    nodes.start(3)
+    nodes.until(lambda: nodes.ask("status")["peers"][0]["state"] == replica.REFUSED)
+    code, reason = nodes.verdict()
+    assert code == errors.DEGRADED and "generation" in reason
+    assert not nodes.bob.path("/etc/aliases").exists()
+
+
+def test_a_sender_that_has_seen_a_newer_generation_does_not_begin(nodes: Nodes) -> None:
+    State.load(nodes.alice.machine, nodes.alice.places).become_sender(7, "bob")
+    with pytest.raises(errors.MailhaError, match="not newer than 7"):
+        nodes.start(3)
+
+
+def test_two_senders_of_one_resource_are_one_too_many(nodes: Nodes) -> None:
+    nodes.start()
+    nodes.flush()
+    # The lock is one of processes, so another process it is that asks.
+    from mailha.sync import sender
+    child = os.fork()
+    if not child:
+        os._exit(0 if sender.holder(nodes.alice.machine, RESOURCE) == os.getppid() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_all_have_is_recorded_so_that_the_rest_can_be_told_from_it(nodes: Nodes) -> None:
+    nodes.start()
+    nodes.alice.write("/etc/sent", "x")
+    nodes.flush()
+    nodes.verdict()
+    nodes.stop()
+    nodes.alice.write("/etc/unsent", "x")
+    manifest = Manifest.load(nodes.alice.machine, nodes.alice.places)
+    assert "/etc/sent" in manifest and "/etc/unsent" not in manifest
+    assert State.load(nodes.alice.machine, nodes.alice.places).complete
+
+
+def test_a_stop_sends_what_is_waiting(nodes: Nodes) -> None:
+    nodes.start()
+    nodes.flush()
+    nodes.alice.write("/etc/last", "x")
+    nodes.stop()
+    assert nodes.bob.read("/etc/last") == "x"
+
+
+def test_many_deletions_wait_for_a_word(nodes: Nodes) -> None:
+    for number in range(300):
+        nodes.alice.write(f"/etc/many/{number}", "x")
+    nodes.start()
+    nodes.flush()
+    for number in range(300):
+        os.unlink(nodes.alice.path(f"/etc/many/{number}"))
+    nodes.until(lambda: bool(nodes.ask("status")["peers"][0]["problems"]))
+    code, reason = nodes.verdict()
+    assert code == errors.DEGRADED and "/etc/many" in reason
+    nodes.ask("push", force=True)
+    assert not list(nodes.bob.path("/etc/many").iterdir())
+    assert nodes.verdict() == (0, "")
