@@ -44,6 +44,9 @@ VALUES: Dict[str, Dict[str, str]] = {
                  "data_dir": "/srv/bm-docs", "shared_dirs": "/srv/bm-docs /srv/cyrus",
                  "require_mount": "false", "config_dir": "/etc/bm", "update_timeout": "10min",
                  "require_stonith": "false", "manual_node": "alice"},
+    "config-sync": {"profile": "cyrus", "include": "/etc/aliases /etc/nginx/",
+                    "exclude": "/etc/nginx/conf.d/local*", "peers": "bob",
+                    "generation_dir": "/srv/cyrus", "apply_sysctl": "true"},
     "cyrus": {"ip": "192.0.2.11", "instance_root": "/srv/server1",
               "imapd_conf": "/srv/server1/etc/imapd.conf",
               "cyrus_conf": "/srv/server1/etc/cyrus.conf", "binary_dir": "/usr/lib/cyrus/bin",
@@ -60,7 +63,8 @@ VALUES: Dict[str, Dict[str, str]] = {
 }
 """A good value for every parameter of every agent."""
 
-NEEDED: Dict[str, Tuple[str, ...]] = {"cyrus": ("ip", "instance_root")}
+NEEDED: Dict[str, Tuple[str, ...]] = {"config-sync": ("profile",),
+                                         "cyrus": ("ip", "instance_root")}
 """Parameters without which an agent refuses to start."""
 
 WITHOUT_SOFTWARE = ("fencing-guard", "cyrus-storage")

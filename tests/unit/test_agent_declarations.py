@@ -15,7 +15,8 @@ from mailha.ocf.declaration import OWN_TIMEOUTS
 NAMES = sorted(path.name for path in (Path(__file__).resolve().parents[2] / "agents").iterdir()
                if path.is_file())
 
-NEEDED = {"cyrus": {"ip": "192.0.2.11", "instance_root": "/srv/server1"}}
+NEEDED = {"config-sync": {"profile": "bluemind"},
+          "cyrus": {"ip": "192.0.2.11", "instance_root": "/srv/server1"}}
 """What an agent cannot do without, by its name."""
 
 

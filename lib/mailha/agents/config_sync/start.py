@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The start: this node takes the next generation, and its sender begins.
+
+A peer is not asked for anything here: mail must not wait for the other node, which may be the one
+that has just died.
+"""
+
+from __future__ import annotations
+
+from mailha import errors
+from mailha.agents.config_sync import surroundings
+from mailha.sync import ending, replicated, sender, settings
+from mailha.sync.places import Places
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mailha.ocf.call import Call
+    from mailha.sync.settings import Settings
+    from mailha.system.machine import Machine
+
+PAUSE = 0.05
+
+LEAST = 3.0
+"""Seconds that have to be left for the sender when all else is done."""
+
+
+def start(call: Call, machine: Machine) -> None:
+    """Let this node send. Does nothing if it does.
+
+    Raises errors.NotInstalled without the unit, errors.WrongParameter for what can be replicated
+    nowhere, and errors.Failed if the number cannot be raised or the sender does not begin.
+    """
+    surroundings.require_unit(call, machine)
+    places = Places(call.resource)
+    if sender.holder(machine, call.resource):
+        call.log.info("it is already sending")
+        return
+    wanted = surroundings.settings(call, machine, generation=0)
+    replicated.select(machine, wanted)
+    wanted.generation = surroundings.next_generation(call, machine)
+    _run_what_is_due(call, machine, wanted)
+    wanted.write(machine)
+    ending.forget(machine, call.resource)
+    machine.systemd.reset_failed(places.unit, timeout=call.left() / 4)
+    machine.systemd.start(places.unit, timeout=call.left() / 4)
+    try:
+        _wait(call, machine, places.unit)
+    except errors.MailhaError:
+        # What is not started must not be started by systemd later on.
+        settings.remove(machine, call.resource)
+        raise
+    call.log.info(f"sends as generation {wanted.generation} to "
+                  f"{', '.join(wanted.peers) or 'every node that it is paired with'}")
+
+
+def reload(call: Call, machine: Machine) -> None:
+    """Hand changed parameters over to the sender, which begins anew with them.
+
+    Raises errors.Failed if there is none or it does not take them; it goes on with what it had.
+    """
+    from mailha.sync import control
+    had = settings.read(machine, call.resource)
+    wanted = surroundings.settings(call, machine, generation=had.generation)
+    replicated.select(machine, wanted)
+    wanted.write(machine)
+    try:
+        control.ask(machine, call.resource, {"do": "reload"}, call.left() / 2)
+    except errors.MailhaError:
+        had.write(machine)
+        raise
+    call.log.info("the changed parameters are in force")
+
+
+def _run_what_is_due(call: Call, machine: Machine, wanted: Settings) -> None:
+    """Run what was still to be done for the last changes that this node was sent."""
+    from mailha.sync import receiving
+    profile = replicated.profile(wanted)
+    try:
+        failures = receiving.finish_hooks(
+            machine, call.resource, replicated.select(machine, wanted),
+            list(profile.services) if profile else [], sysctl=wanted.apply_sysctl)
+        for name, reason in failures.items():
+            call.log.warning(f"{name}: {reason}")
+    except errors.MailhaError as error:
+        call.log.warning(str(error))
+
+
+def _wait(call: Call, machine: Machine, unit: str) -> None:
+    """Wait until the sender is ready. Raises errors.Failed with what it has said if it ends."""
+    while True:
+        found = machine.systemd.units([unit], timeout=call.left() / 3)[unit]
+        if found.active == "active" and sender.holder(machine, call.resource):
+            return
+        ended = found.active in ("failed", "inactive") and not found.job
+        if ended or call.left() < LEAST:
+            said = ending.read(machine, call.resource)
+            state = f"{found.active} ({found.sub})"
+            raise errors.Failed(
+                f"the sender does not start: {said or f'its unit is {state}'}",
+                remedy=f"see journalctl -u '{unit}'")
+        machine.clock.sleep(PAUSE)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a start needs of this node and of the cluster."""
+
+from __future__ import annotations
+
+import os
+
+from mailha import errors
+from mailha.agents.config_sync.parameters import NONE
+from mailha.sync.places import Places
+from mailha.sync.settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mailha.cluster.cib import Cib
+    from mailha.ocf.call import Call
+    from mailha.system.machine import Machine
+
+LONGEST_QUESTION = 20.0
+SHARE = 0.4
+"""Of what is left of the budget, for an answer of the cluster's or of the shared disk."""
+
+SHORTEST_TO_SYSTEMD = 0.25
+"""Of what is left, for an answer of systemd's."""
+
+ADDRESS_AGENTS = {"ocf:heartbeat:IPaddr2": "ip", "ocf:heartbeat:IPaddr": "ip",
+                  "ocf:heartbeat:IPv6addr": "ipv6addr", "ocf:heartbeat:IPsrcaddr": "ipaddress"}
+"""Agents that move an address, and the parameter that names it."""
+
+
+def require_unit(call: Call, machine: Machine) -> None:
+    """Raise errors.NotInstalled if the sender cannot be run here at all."""
+    if not machine.systemd.running():
+        raise errors.NotInstalled("systemd, which runs the sender, does not run here",
+                                  remedy="boot this node with systemd")
+    name = Places(call.resource).unit
+    unit = machine.systemd.units([name], timeout=call.left() * SHORTEST_TO_SYSTEMD)[name]
+    if unit.load == "masked":
+        raise errors.NotInstalled(f"the unit {name} is masked",
+                                  remedy=f"systemctl unmask '{name}'")
+    if unit.load != "loaded":
+        raise errors.NotInstalled(f"systemd has no unit {name} ({unit.load})",
+                                  remedy="install the package again, or systemctl daemon-reload")
+
+
+def settings(call: Call, machine: Machine, *, generation: int) -> Settings:
+    """Return what the sender is to be told.
+
+    In a cluster, the peers are its other nodes unless they are named, and the addresses that it
+    moves are nobody's own. Raises errors.Failed if the cluster's configuration cannot be read.
+    """
+    values = call.parameters
+    peers: tuple[str, ...] = values["peers"]
+    floating: list[str] = []
+    if call.in_cluster:
+        from mailha.cluster import cib as cluster_information
+        cib = cluster_information.read(machine, min(LONGEST_QUESTION, call.left() * SHARE))
+        floating = addresses(cib)
+        peers = peers or tuple(node.name for node in cib.members() if node.name != call.node)
+    return Settings(call.resource, node(call), generation,
+                    profile="" if values["profile"] == NONE else values["profile"],
+                    include=values["include"], exclude=values["exclude"], floating=floating,
+                    peers=peers, apply_sysctl=values["apply_sysctl"], in_cluster=call.in_cluster)
+
+
+def addresses(cib: Cib) -> list[str]:
+    """Return the addresses that the cluster moves, whatever rule decides on them."""
+    from mailha.cluster import resources
+    found: set[str] = set()
+    for resource in resources.every(cib):
+        parameter = ADDRESS_AGENTS.get(resource.agent)
+        if parameter:
+            found.update(value.split("/")[0] for value in resource.values(parameter) if value)
+    return sorted(found)
+
+
+def node(call: Call) -> str:
+    """Return this node's name in the cluster; outside of one what `uname -n` says."""
+    return call.node or os.uname().nodename
+
+
+def next_generation(call: Call, machine: Machine) -> int:
+    """Raise the number of the starts, and return it; it survives a power cut then.
+
+    It is higher than any that this node has seen, so that a disk restored from a backup goes on
+    counting from there. Raises errors.Failed.
+    """
+    from mailha.sync.generation import AttributeCounter, Counter, FileCounter
+    from mailha.sync.state import State
+    least = State.load(machine, Places(call.resource)).generation + 1
+    directory = call.parameters["generation_dir"]
+    timeout = call.left() * SHARE
+    counter: Counter
+    if directory:
+        _require_mount(machine, directory)
+        counter = FileCounter(machine, directory, call.resource, node(call), timeout)
+    elif call.in_cluster:
+        counter = AttributeCounter(machine, call.resource, timeout)
+    else:
+        # By hand, outside of a cluster, nobody else can be active.
+        return least
+    return counter.raise_(least)
+
+
+def _require_mount(machine: Machine, directory: str) -> None:
+    """Raise errors.Failed if nothing is mounted where the number is kept.
+
+    Written to the disk of the operating system, it would count the starts of this node alone.
+    """
+    from mailha.storage import mountinfo
+    if mountinfo.mount_of(machine, directory).mount_point == "/":
+        raise errors.Failed(f"generation_dir={directory} is on no disk of its own",
+                            remedy="put the Filesystem resource before this one, or mount it")
