@@ -20,6 +20,9 @@ CONFIGURATION = "/etc/imapd.conf"
 
 USER = "cyrus"
 
+MEMORY = ("/run/", "/var/run/", "/dev/shm/")
+"""Where what means nothing after a restart may be; Cyrus's documents advise it."""
+
 PROGRAM_DIRECTORIES = ("/usr/lib/cyrus/bin", "/usr/libexec/cyrus-imapd", "/usr/lib/cyrus-imapd",
                        "/usr/libexec/cyrus", "/usr/cyrus/libexec", "/usr/cyrus/bin")
 """Of Debian, of Red Hat and SUSE today and before, of upstream today and before."""

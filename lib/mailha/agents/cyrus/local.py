@@ -10,6 +10,7 @@ from mailha.agents.cyrus.plan import NAME, Instance
 from mailha.mailserver.examination import Examination
 from mailha.mailserver.patience import share
 from mailha.products.cyrus import claims, cyrusconf, installed, instance, listeners, reading
+from mailha.profiles import cyrus as profile
 from mailha.services import active
 from mailha.services.service import SYSTEMD
 from mailha.storage import mountinfo
@@ -223,6 +224,8 @@ class CyrusExamination(Examination):
                 yield finding
         if self.instance.root:
             for claim in claims.outside(own, self.instance.root):
+                if claim.path.startswith(profile.MEMORY):
+                    continue
                 self._call.log.info(f"{claim.place}: '{claim.path}' is outside of "
                                     f"{self.instance.root}; no other instance may have it")
 

@@ -95,7 +95,7 @@ class CyrusStart(MailServerStart):
             wanted |= {imapd.directory + "/db", imapd.directory + "/socket"}
             # Cyrus makes the last part of a path itself, which in /run is not enough.
             wanted |= {use.path.rpartition("/")[0] for use in imapd.uses
-                       if use.path.startswith(("/run/", "/var/run/", "/dev/shm/"))}
+                       if use.path.startswith(profile.MEMORY)}
 
         def make() -> bytes:
             import pwd
