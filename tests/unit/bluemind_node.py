@@ -90,7 +90,7 @@ class Node:
         """Install a service: its unit, on the port of its profile."""
         fixed = self.profile.services.get(name) or profile.SERVICES[name]
         listens: Dict[Any, Script] = {}
-        for protocol, _, port in fixed.listens:
+        for protocol, _, port in (*fixed.listens, *fixed.asked):
             listens[("127.0.0.1", port)] = self._script(name, protocol)
         executable = JAVA if fixed.main else f"/opt/{name}"
         its = Program(executable, arguments=[executable, "-cp", "x", fixed.main or name],

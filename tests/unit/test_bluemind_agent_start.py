@@ -107,7 +107,8 @@ def test_an_administrative_state_is_a_success_with_a_warning(make_bluemind: Make
     node = make_bluemind(release)
     node.state = state
     for name in node.names:
-        for protocol, _, port in node.profile.services[name].listens:
+        its = node.profile.services[name]
+        for protocol, _, port in (*its.listens, *its.asked):
             if protocol in ("imap", "pop3", "lmtp", "ping"):
                 node.script(name, port).mood = "mute"
     answer = node.start()
@@ -116,6 +117,18 @@ def test_an_administrative_state_is_a_success_with_a_warning(make_bluemind: Make
     asked = [endpoint[1] for endpoint, _ in node.machine.sockets.sent]
     assert 1143 not in asked and 2400 not in asked
     assert sorted(node.launched()) == sorted(node.unit(name).name for name in node.names)
+
+
+def test_a_core_that_does_not_even_listen_for_mail_in_such_a_state_is_a_success(
+        make_bluemind: Make) -> None:
+    node = make_bluemind("5.1")
+    node.state = "UPGRADE"
+    program = node.unit("core").program
+    assert program is not None
+    closed = {port: program.listens.pop(("127.0.0.1", port)) for port in (1143, 1110, 2400)}
+    assert node.start().code == 0 and node.monitor(10).code == 190
+    node.state = "RUNNING"
+    assert "core at 127.0.0.1:1143" in node.monitor(10).reason and closed
 
 
 def test_a_state_that_changes_while_others_start_is_noticed(mailnode: Node) -> None:

@@ -17,16 +17,18 @@ class ServiceProfile:
     needs: services that must serve before it starts. touches_data: whether two of it on two nodes
     would damage the data. configured: whether it reads a configuration file of its name. role: what
     it does for whom, in one word. listens: (protocol, host, port) of what it always listens on.
-    optional: whether mail goes on without it.
+    asked: the same of what it listens on while it serves. optional: whether mail goes on without
+    it.
     """
 
     __slots__ = ("unit", "others", "program", "arguments", "main", "needs", "touches_data",
-                 "configured", "role", "listens", "optional")
+                 "configured", "role", "listens", "asked", "optional")
 
     def __init__(self, unit: str, *, others: tuple[str, ...] = (), program: str = "",
                  arguments: tuple[str, ...] = (), main: str = "", needs: tuple[str, ...] = (),
                  touches_data: bool = False, configured: bool = True, role: str = "",
-                 listens: tuple[tuple[str, str, int], ...] = (), optional: bool = False) -> None:
+                 listens: tuple[tuple[str, str, int], ...] = (),
+                 asked: tuple[tuple[str, str, int], ...] = (), optional: bool = False) -> None:
         self.unit = unit
         self.others = others
         self.program = program
@@ -37,4 +39,5 @@ class ServiceProfile:
         self.configured = configured
         self.role = role
         self.listens = listens
+        self.asked = asked
         self.optional = optional

@@ -51,9 +51,8 @@ _CORE = _java("core", _CORE_MAIN, 8090, touches_data=True,
               needs=("postgresql", "elasticsearch", "node", "locator", "mq", "kafka"))
 _CORE_5 = ServiceProfile(
     "bm-core.service", main=_CORE_MAIN, role="application", touches_data=True, configured=False,
-    needs=_CORE.needs, listens=(
-        ("http", ANYWHERE, 8090), ("imap", ANYWHERE, 1143), ("pop3", ANYWHERE, 1110),
-        ("lmtp", ANYWHERE, 2400)))
+    needs=_CORE.needs, listens=(("http", ANYWHERE, STATE_PORT),), asked=(
+        ("imap", ANYWHERE, 1143), ("pop3", ANYWHERE, 1110), ("lmtp", ANYWHERE, 2400)))
 # It makes the socket through which Cyrus and Postfix ask for passwords, on Postfix's own spool.
 _YSNP = _java("ysnp", "net.bluemind.ysnp.ysnp", 25250, protocol="connect", needs=("core",),
               role="authentication", touches_data=True)

@@ -66,6 +66,7 @@ def write(machine: Machine, group: Group,
             lines += [f"configuration {service.configuration}",
                       f"default {service.default_configuration}"]
         lines += [f"listen {each.protocol} {each.host} {each.port}" for each in service.listens]
+        lines += [f"ask {each.protocol} {each.host} {each.port}" for each in service.asked]
         lines += [f"pipe {path}" for path in service.pipes]
         lines += [f"pidfile {service.pid_file}"] if service.pid_file else []
         lines += ["data"] if service.touches_data else []
@@ -224,9 +225,13 @@ def _take(service: Service, key: str, value: str, processes: dict[str, tuple[int
         service.configuration = value
     elif key == "default":
         service.default_configuration = value
-    elif key == "listen":
+    elif key in ("listen", "ask"):
         protocol, host, port = value.split(" ")
-        service.listens += (Listening(protocol, host, int(port)),)
+        found = (Listening(protocol, host, int(port)),)
+        if key == "listen":
+            service.listens += found
+        else:
+            service.asked += found
     elif key == "pipe":
         service.pipes += (value,)
     elif key == "pidfile":

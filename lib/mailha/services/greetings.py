@@ -60,7 +60,7 @@ class Unfit(errors.Failed):
 
 def greets(service: Service) -> bool:
     """Tell whether the service has an address that can be asked for a greeting."""
-    return any(each.protocol in _DIALOGUES for each in service.listens)
+    return any(each.protocol in _DIALOGUES for each in (*service.listens, *service.asked))
 
 
 def check(machine: Machine, service: Service, timeout: float,
@@ -72,7 +72,7 @@ def check(machine: Machine, service: Service, timeout: float,
     """
     deadline = machine.clock.monotonic() + timeout
     asked = set()
-    for listening in service.listens:
+    for listening in (*service.listens, *service.asked):
         # "*:236 127.0.0.1:236" is asked once.
         host = reachable(machine, listening.host, listening.port)
         key = (listening.protocol, host, listening.port)

@@ -49,7 +49,8 @@ class Service:
     main: a word of its Java virtual machine's command line that no other has; "" where it has none.
     arguments: with what the program is started without systemd. configuration: the file that it
     reads, default_configuration: the one that it reads when none is named to it. listens, pipes:
-    TCP addresses and paths of unix sockets on which it must listen. pid_file: the one that it
+    TCP addresses and paths of unix sockets on which it must listen. asked: TCP addresses on which
+    it listens as long as it serves there, and is asked for its greeting. pid_file: the one that it
     leaves behind; "" for none. needs: names of services that must serve before it is started.
     touches_data: whether it works on the data itself, so that two of it would damage them.
     settle: for a service that listens nowhere, the seconds that it must have lived to be believed.
@@ -61,14 +62,15 @@ class Service:
 
     __slots__ = ("name", "unit", "program", "main", "arguments", "configuration",
                  "default_configuration", "listens", "pipes", "pid_file", "needs", "touches_data",
-                 "settle", "option", "helpers", "tools")
+                 "settle", "option", "helpers", "tools", "asked")
 
     def __init__(self, name: str, *, unit: str, program: str = "", arguments: Sequence[str] = (),
                  configuration: str = "", default_configuration: str = "",
                  listens: Sequence[Listening] = (), pipes: Sequence[str] = (), pid_file: str = "",
                  needs: Sequence[str] = (), touches_data: bool = False,
                  settle: float = 1.0, main: str = "", option: str = "-c",
-                 helpers: Sequence[str] = (), tools: Sequence[str] = ()) -> None:
+                 helpers: Sequence[str] = (), tools: Sequence[str] = (),
+                 asked: Sequence[Listening] = ()) -> None:
         self.name = name
         self.main = main
         self.unit = unit
@@ -77,6 +79,7 @@ class Service:
         self.configuration = configuration
         self.default_configuration = default_configuration
         self.listens = tuple(listens)
+        self.asked = tuple(asked)
         self.pipes = tuple(pipes)
         self.pid_file = pid_file
         self.needs = tuple(needs)

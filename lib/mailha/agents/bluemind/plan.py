@@ -66,10 +66,11 @@ def release(call: Call, machine: Machine) -> ReleaseProfile:
 def service(name: str, fixed: ServiceProfile, unit: str, *,
             lmtp_apart: bool = False) -> Service:
     """Return one service. lmtp_apart: whether there is a bm-lmtpd, so that core speaks no LMTP."""
-    listens = [Listening(*each) for each in fixed.listens
-               if not (lmtp_apart and name == profile.CORE and each[0] == "lmtp")]
-    return Service(name, unit=unit, main=fixed.main, listens=listens, needs=fixed.needs,
-                   touches_data=fixed.touches_data, settle=SETTLE)
+    asked = [Listening(*each) for each in fixed.asked
+             if not (lmtp_apart and name == profile.CORE and each[0] == "lmtp")]
+    return Service(name, unit=unit, main=fixed.main, needs=fixed.needs, settle=SETTLE, asked=asked,
+                   listens=[Listening(*each) for each in fixed.listens],
+                   touches_data=fixed.touches_data)
 
 
 def services(release: ReleaseProfile) -> dict[str, ServiceProfile]:
