@@ -447,18 +447,22 @@ def test_a_dead_disk_says_nothing_of_another_one(
     mounted.mount("/srv/two", "ext4", "/dev/vda1", device="254:1")
     real = patience.touch
 
+    waited: List[str] = []
+
     def touch(machine: Any, path: str, work: Callable[[], bytes], timeout: float) -> bytes:
+        waited.append(path)
         if path.startswith(SPOOL):
             raise patience.DiskSilent(f"'{path}' did not answer")
         return real(machine, path, work, timeout)
 
     monkeypatch.setattr(patience, "touch", touch)
     survey = Survey(mounted.machine)
-    survey.destinations.expect([SPOOL + "/a", "/srv/two/a"])
+    survey.destinations.expect([SPOOL + "/a", "/srv/two/a", SPOOL + "/b"])
     assert survey.destinations.of("/srv/two/a") == "/srv/two/a"
-    for _ in range(2):
+    for path in (SPOOL + "/a", SPOOL + "/b"):
         with pytest.raises(patience.DiskSilent):
-            survey.destinations.of(SPOOL + "/a")
+            survey.destinations.of(path)
+    assert waited == ["/srv/two/a", SPOOL + "/a"]       # once for each disk
 
 
 def touched(tree: StorageTree, monkeypatch: pytest.MonkeyPatch) -> List[str]:

@@ -116,15 +116,20 @@ class Destinations:
                 self.expect([path])
             for disk, together in list(self._waiting.items()):
                 if path in together:
-                    # Whoever asks again after it was silent waits again.
-                    answers = _in_a_child(self._machine, self._table, together, self._accept,
-                                          self._timeout)
-                    self._found.update(zip(together, answers))
+                    self._found.update(zip(together, self._patiently(together)))
                     del self._waiting[disk]
         found = self._found[path]
         if isinstance(found, errors.MailhaError):
             raise found
         return found
+
+    def _patiently(self, together: list[str]) -> Sequence[str | errors.MailhaError]:
+        """Return where each of these leads, or why that cannot be told."""
+        try:
+            return _in_a_child(self._machine, self._table, together, self._accept, self._timeout)
+        except errors.MailhaError as error:
+            # A dead disk is waited for once, and not for each of a thousand paths.
+            return [error] * len(together)
 
     def _accept(self, mount: Mount) -> bool:
         return mount.identifier == self._root or is_local(mount)
