@@ -71,7 +71,7 @@ def _accept(machine: Machine, terminal: Terminal, resource: Target, *, restored:
     """Give the word, where it is of use, and say what follows from it."""
     _require_keeper(resource)
     product = resource.product
-    installed = product.installed_version(machine, PATIENCE_WITH_PACKAGES)
+    installed = product.version_of(machine, resource, PATIENCE_WITH_PACKAGES)
     before, known = _last_run(machine, resource)
     if before is not None:
         if installed.older(before.version) and restored:
@@ -152,9 +152,11 @@ def _last_run(machine: Machine, resource: Target) -> tuple[Record | None, str]:
 
     Nothing is written, and a disk that does not answer keeps nobody waiting for long.
     """
-    directories = resource.possible("data_dir")
-    if len(directories) != 1:
+    directories = resource.product.data_directories(machine, resource)
+    if len(directories) > 1:
         return None, "what last ran is not known: data_dir depends on a rule"
+    if not directories:
+        return None, "what last ran is not known: data_dir is not set"
     directory = directories[0]
     try:
         if resource.possible("require_mount") != [False]:

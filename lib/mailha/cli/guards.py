@@ -149,7 +149,7 @@ def _services(resource: Target, given: str | None) -> tuple[str, ...]:
 
 def _units(machine: Machine, resource: Target, names: tuple[str, ...]) -> dict[str, Unit]:
     """Return the unit of each service as systemd sees it."""
-    return resource.product.units(machine, names, PATIENCE_WITH_SYSTEMD)
+    return resource.product.units(machine, names, PATIENCE_WITH_SYSTEMD, resource.name)
 
 
 def _refuse_others(machine: Machine, resource: Target, unit: str) -> None:

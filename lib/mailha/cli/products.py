@@ -7,17 +7,34 @@ from typing import Any, Callable, Collection, Mapping
 
 from mailha import errors
 from mailha.agents.bluemind import AGENT as BLUEMIND_AGENT
+from mailha.agents.cyrus import AGENT as CYRUS_AGENT
+from mailha.agents.cyrus import plan as cyrus_plan
 from mailha.agents.kopano import AGENT as KOPANO_AGENT
 from mailha.ocf import Agent
 from mailha.products.bluemind import installed as bluemind_installed
 from mailha.products.bluemind import units as bluemind_units
+from mailha.products.cyrus import installed as cyrus_installed
 from mailha.products.kopano import installed as kopano_installed
 from mailha.profiles import ServiceProfile
 from mailha.profiles import bluemind as bluemind_profile
+from mailha.profiles import cyrus as cyrus_profile
 from mailha.profiles import kopano as kopano_profile
+from mailha.storage import mountinfo
 from mailha.storage.version import Version
 from mailha.system.machine import Machine
 from mailha.system.units import Unit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Resource(Protocol):
+        """A resource of a product; Target of mailha.cli.target is one."""
+
+        name: str
+
+        def possible(self, parameter: str) -> list[Any]:
+            """Return all values that a parameter can have."""
 
 FindUnits = Callable[[Machine, Mapping[str, ServiceProfile], float], "dict[str, Unit]"]
 
@@ -73,8 +90,17 @@ class Product:
         """
         return not services or self.keeper in services
 
-    def units(self, machine: Machine, names: Collection[str], timeout: float) -> dict[str, Unit]:
-        """Return the unit of each service as systemd sees it.
+    def version_of(self, machine: Machine, resource: Resource, timeout: float) -> Version:
+        """Return which version a resource would run here; seconds, errors: as installed_version."""
+        return self.installed_version(machine, timeout)
+
+    def data_directories(self, machine: Machine, resource: Resource) -> list[str]:
+        """Return where the data of a resource can be; none or several where that is not known."""
+        return resource.possible("data_dir")
+
+    def units(self, machine: Machine, names: Collection[str], timeout: float, resource: str
+              ) -> dict[str, Unit]:
+        """Return the unit of each service of a resource as systemd sees it.
 
         names: of the services; without any, all whose units are on the machine, or all that there
         are where not even the keeper's is: it is not installed yet. timeout: seconds for each
@@ -87,12 +113,56 @@ class Product:
         return {name: unit for name, unit in found.items() if unit.load != "not-found"}
 
 
+class CyrusProduct(Product):
+    """Cyrus, of which a node may have several instances: each resource is one."""
+
+    def parse(self, parameter: str, text: str) -> Any:
+        """Return the value of a parameter; the one service of a resource is none."""
+        return (cyrus_plan.NAME,) if parameter == "services" else super().parse(parameter, text)
+
+    def version_of(self, machine: Machine, resource: Resource, timeout: float) -> Version:
+        """Return the version of the master that the instance would run."""
+        homes = [*_values(resource, "binary_dir"),
+                 *(f"{root}/bin" for root in _values(resource, "instance_root")),
+                 *cyrus_profile.PROGRAM_DIRECTORIES]
+        files = [*_values(resource, "imapd_conf"),
+                 *(f"{root}/etc/imapd.conf" for root in _values(resource, "instance_root"))]
+        master = cyrus_installed.master(machine, homes, timeout / 2)
+        return cyrus_installed.version(machine, master, [*files, cyrus_profile.CONFIGURATION][0],
+                                       timeout / 2)
+
+    def data_directories(self, machine: Machine, resource: Resource) -> list[str]:
+        """Return data_dir, or where in the tree of the instance a disk is mounted."""
+        named = _values(resource, "data_dir")
+        return named or [f"{root}/data" if mountinfo.is_mountpoint(machine, f"{root}/data")
+                         else root for root in _values(resource, "instance_root")]
+
+    def units(self, machine: Machine, names: Collection[str], timeout: float, resource: str
+              ) -> dict[str, Unit]:
+        """Return the instance's unit, which has the name of the resource."""
+        unit = cyrus_profile.unit(resource)
+        return {cyrus_plan.NAME: machine.systemd.units([unit], timeout=timeout)[unit]}
+
+
+def _values(resource: Resource, parameter: str) -> list[str]:
+    """Return the values that a parameter is set to."""
+    return [value for value in resource.possible(parameter) if value]
+
+
+def _cyrus_version(machine: Machine, timeout: float) -> Version:
+    """Return the version of the distribution's Cyrus."""
+    master = cyrus_installed.master(machine, cyrus_profile.PROGRAM_DIRECTORIES, timeout / 2)
+    return cyrus_installed.version(machine, master, cyrus_profile.CONFIGURATION, timeout / 2)
+
+
 PRODUCTS = (
     Product("Kopano", KOPANO_AGENT, kopano_profile.SERVICES, kopano_installed.installed_version,
             keeper="server"),
     Product("BlueMind", BLUEMIND_AGENT, bluemind_profile.SERVICES,
             bluemind_installed.installed_version, keeper=bluemind_profile.CORE,
             find_units=bluemind_units.find),
+    CyrusProduct("Cyrus", CYRUS_AGENT, {cyrus_plan.NAME: ServiceProfile("")}, _cyrus_version,
+                 keeper=cyrus_plan.NAME),
 )
 
 

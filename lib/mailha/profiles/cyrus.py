@@ -48,6 +48,11 @@ PARTITIONS = "/etc/cyrus-partitions"
 """Written by BlueMind: the partitions of each domain."""
 
 
+def unit(resource: str) -> str:
+    """Return the unit, of the template in units/, that runs the instance of a resource."""
+    return f"mailha-cyrus@{resource}.service"
+
+
 class StorageProfile:
     """What a product's documents say about its storage.
 

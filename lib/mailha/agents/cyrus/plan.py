@@ -43,7 +43,7 @@ class Instance:
     @property
     def unit(self) -> str:
         """The unit that systemd runs it in."""
-        return f"mailha-cyrus@{self.resource}.service"
+        return profile.unit(self.resource)
 
     @property
     def pid_file(self) -> str:
