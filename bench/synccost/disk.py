@@ -15,12 +15,12 @@ from twonode.sandbox import Sandbox
 
 MOUNT = "/srv/disk"
 
-TREE = "/srv/tree"
+TREE = f"{MOUNT}/tree"
 """What is replicated."""
 
 STATE = "/var/lib/mailha"
-
-PLACES = {TREE: f"{MOUNT}/tree", STATE: f"{MOUNT}/state"}
+"""What ours remembers and keeps. On a node it lies on one file system with /etc, as it does here by
+a link to this disk."""
 
 MEBIBYTES = 512
 LIMIT = 60.0
@@ -54,14 +54,12 @@ class Disk:
 
     def reboot(self) -> None:
         """Mount again after cut_power(), when everything that ran has been ended."""
-        self._shell("umount " + " ".join([*PLACES, MOUNT]))
+        self._shell(f"umount {MOUNT}")
         self._mount()
 
     def _mount(self) -> None:
-        inner = " ".join([*PLACES, *PLACES.values()])
-        binds = "".join(f"mount --bind {place} {where}\n" for where, place in PLACES.items())
-        self._shell(f"mkdir -p {MOUNT}; mount -t ext4 {self._device} {MOUNT}; mkdir -p {inner}\n"
-                    + binds)
+        self._shell(f"mkdir -p {MOUNT}; mount -t ext4 {self._device} {MOUNT}\n"
+                    f"mkdir -p {TREE} {MOUNT}/state; ln -sfn {MOUNT}/state {STATE}")
 
     def _shell(self, script: str) -> None:
         self._sandbox.run(["/bin/sh", "-euc", script], timeout=LIMIT, check=True)

@@ -62,7 +62,7 @@ def thousand(stage: Stage, running: Running, mark: str) -> Optional[float]:
 def another_writer(stage: Stage) -> Iterator[None]:
     """Have somebody write to the disk of the target meanwhile."""
     ended = threading.Event()
-    path = stage.target.disk.tree.parent / "disk/other"
+    path = stage.target.disk.tree.parent / "other"
     data = bytes(CHUNK)
 
     def write() -> None:

@@ -51,8 +51,7 @@ class _Ours(Running):
 
     def notices(self, path: str) -> bool:
         """Ask it to compare both sides."""
-        self.ask(do="verify", timeout=LIMIT)
-        return path in json.dumps(self.ask(do="status"))
+        return path in json.dumps(self.ask(do="verify", timeout=LIMIT))
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 """``mailha sync``: the administrator's side of configuration that follows the active node.
 
 One module for each group of verbs: sync_pair makes two nodes known to each other, sync_status and
-sync_diff look, sync_control speaks to the sender, sync_restore brings back what was kept. The verbs
+sync_diff look, sync_control speaks to the sender, sync_kept brings back what was kept. The verbs
 that no person calls are in sync_programs: the two ends of the connection.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from mailha.cli import sync_pair
+from mailha.cli import sync_control, sync_diff, sync_kept, sync_pair, sync_programs, sync_status
 from mailha.cli.terminal import Terminal
 from mailha.system.machine import Machine
 
@@ -22,7 +22,7 @@ The configuration of the mail servers follows the active node: while the resourc
 ocf:mailha:config-sync is started on a node, that node sends what changes to its peers. These
 commands pair nodes, show what is replicated and what is not, and repair."""
 
-MODULES = (sync_pair,)
+MODULES = (sync_pair, sync_status, sync_diff, sync_control, sync_kept, sync_programs)
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
