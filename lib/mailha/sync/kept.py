@@ -55,6 +55,7 @@ class Kept:
         self._names: dict[str, dict[str, list[str]]] = {}
         self._open: dict[str, int] | None = None
         self._counted = 0
+        self._grown: set[tuple[str, str]] = set()
 
     def keep(self, parent: int, name: str, path: str, why: str) -> str:
         """Keep what is at a path now and return the place of the copy.
@@ -79,8 +80,17 @@ class Kept:
         names.setdefault(_short(name), []).append(called)
         if self._open is not None and why in OPEN:
             self._open[why] += 1
-        self._prune(above, names[_short(name)])
+        self._grown.add((above, _short(name)))
         return place
+
+    def tidy(self) -> None:
+        """Remove copies of which there are enough newer ones. The lock has to be held.
+
+        For the time after the sender has its answer: on a busy disk a removal takes milliseconds.
+        """
+        while self._grown:
+            above, name = self._grown.pop()
+            self._prune(above, self._names.get(above, {}).get(name, []))
 
     def listing(self, path: str = "") -> list[Copy]:
         """Return the copies of a path, of everything without one, the newest first.

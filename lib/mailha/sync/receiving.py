@@ -199,6 +199,8 @@ class _Session:
             self._send({**answer, "id": number})
         finally:
             spool.close()
+        with locked(self._machine, self._places, LOCK_TIMEOUT):
+            self._kept.tidy()
 
     def _changes(self, spool: Spool) -> list[Change]:
         changes: list[Change] = []
