@@ -102,7 +102,7 @@ def resource_failure(cluster: Cluster, postmen: Sequence[Postman], service: str,
     watch = _Watch(cluster, fault, node, say)
     if product.is_optional(service):
         watch.until(f"{resource} is degraded", lambda: any(
-            each.kind == "found" and each.subject == resource and "degraded" in each.text
+            each.kind == "found" and each.subject == resource and record.DEGRADED in each.text
             for each in watch.happenings()))
         cluster.lab.execute(node, ["systemctl", "start", service], timeout=60)
     else:

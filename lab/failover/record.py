@@ -19,6 +19,8 @@ from twonode.lab import Lab, LabError
 
 UNITS = ("corosync", "pacemaker")
 
+DEGRADED = "degraded"
+"""What a monitor's result is called that says: it runs, but somebody should look."""
 
 MEMBERSHIP = ("missed", "lost", "back", "fenced")
 """Kinds of happenings that every member of the cluster tells of."""
@@ -47,7 +49,9 @@ def _operation(match: Match[str], teller: str) -> What:
     action, resource, node, result = match.group("action", "resource", "node", "result")
     reason = f", {match['reason']}" if match["reason"] else ""
     if action == "monitor":
-        return "found", resource, node, f"{resource} on {node}: {result.strip()}{reason}"
+        # Pacemaker 2.1 has no word of its own for 190.
+        said = result.strip().replace("OCF_DEGRADED", DEGRADED)
+        return "found", resource, node, f"{resource} on {node}: {said}{reason}"
     if result.strip().lower() == "ok":
         verb = {"start": "started", "stop": "stopped"}[action]
         return verb, resource, node, f"{resource} {verb} on {node}"
