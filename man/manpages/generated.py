@@ -46,7 +46,7 @@ def _parameter(parameter: Parameter) -> List[str]:
     if parameter.reloadable:
         remarks.append("can be changed while the resource runs")
     return roff.item(roff.bold(parameter.name),
-                     [*roff.paragraphs("; ".join(remarks).capitalize() + "."), ".IP",
+                     [*roff.paragraphs(_sentence(remarks)), ".IP",
                       *roff.paragraphs(parameter.long, ".IP")])
 
 
@@ -63,7 +63,7 @@ def _option(option: Option) -> List[str]:
         remarks.append("also called " + ", ".join(option.obsoletes))
     body = roff.paragraphs(option.short + ".")
     if remarks:
-        body += roff.paragraphs("; ".join(remarks).capitalize() + ".")
+        body += roff.paragraphs(_sentence(remarks))
     if option.idle:
         body += roff.paragraphs(f"Accepted without effect: {option.idle}.")
     return roff.item(f"{roff.bold(option.name)} ({roff.escape(form(option))})", body)
@@ -77,7 +77,13 @@ def actions(agent: Agent) -> List[str]:
         if action.interval is not None:
             text = f"every {action.interval} s, {text}"
         name = action.name if not action.depth else f"{action.name}, OCF_CHECK_LEVEL={action.depth}"
-        lines += roff.item(roff.bold(name), roff.paragraphs(text.capitalize() + "."))
+        lines += roff.item(roff.bold(name), roff.paragraphs(_sentence([text])))
     for name, timeout in OWN_TIMEOUTS.items():
         lines += roff.item(roff.bold(name), [f"Timeout {timeout} s."])
     return lines
+
+
+def _sentence(remarks: List[str]) -> str:
+    """Return remarks as one sentence."""
+    text = "; ".join(remarks)
+    return f"{text[:1].upper()}{text[1:]}."
