@@ -393,6 +393,7 @@ def test_what_changes_during_the_first_comparison_is_not_lost(nodes: SyncNodes) 
             number += 1
             (nodes.alice.path(APP) / str(number % 300 + 1)).write_text(f"{number}\n")
             written.append(number)
+            time.sleep(0.001)       # not all of the machine is ours
 
     thread = threading.Thread(target=write)
     thread.start()
