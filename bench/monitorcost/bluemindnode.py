@@ -42,6 +42,7 @@ def running(progress: Callable[[str], None]) -> Iterator[Tuple[Lab, List[str]]]:
 
     def prepare(name: str, disk: Path) -> None:
         provision.node(disk, image.place(node.SUITE), [packages])
+        node.hide_path_files(node.PACKAGES, image.place(node.SUITE), name, disk)
         node.add_meter(name, disk)
 
     lab = Lab(f"b{os.getpid()}", suite=node.SUITE, layers=[MAIL], disks={"bluemind": 256},

@@ -94,6 +94,9 @@ case "$1" in
 esac
 """
 
+PACKAGES = "usr/lib/python3/dist-packages"
+"""Where Debian's Python looks for packages, seen from a node's root."""
+
 START_LIMIT = 180.0
 
 
@@ -147,7 +150,7 @@ def running(progress: Callable[[str], None]) -> Iterator[Lab]:
     packages = layer.ensure(SUITE, RECIPE, progress)
     lab = Lab(f"b{os.getpid()}", suite=SUITE, provision=[
         functools.partial(_add_packages, packages),
-        functools.partial(_hide_path_files, "usr/lib/python3/dist-packages", image.place(SUITE)),
+        functools.partial(hide_path_files, PACKAGES, image.place(SUITE)),
         functools.partial(provision.provision, image=image.place(SUITE), kopano_ip=KOPANO_IP,
                           mysql_ip=MYSQL_IP),
         _add_bench])
@@ -191,7 +194,7 @@ def _add_packages(packages: Path, node: str, disk: Path) -> None:
                        timeout=START_LIMIT)
 
 
-def _hide_path_files(packages: str, base: Path, node: str, disk: Path) -> None:
+def hide_path_files(packages: str, base: Path, node: str, disk: Path) -> None:
     """Let no package's .pth file run code in every Python program of alice.
 
     One of those that come with fence-agents imports so much that an empty program costs almost

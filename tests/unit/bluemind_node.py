@@ -30,6 +30,7 @@ from mailha.services import active
 RESOURCE = "bluemind_services"
 ADDRESS = "192.0.2.100"
 JAVA = "/usr/lib/jvm/bm-jdk/bin/java"
+MUX = "/var/spool/postfix/var/run/saslauthd/mux"
 SECRET = "correct-horse"
 REASON = "ocf-exit-reason:"
 VERSIONS = {"3.5": "3.5.19-1", "4.1": "4.1.6-1", "4.9": "4.9.2-1", "5.1": "5.1.0-1"}
@@ -72,6 +73,7 @@ class Node:
         self._capfd = capfd
         machine = self.machine
         machine.sockets.addresses.add(ADDRESS)
+        machine.files.directories.add("/var/spool/postfix/var/run/saslauthd")
         for path in (*self.profile.directories, *profile.FURTHER, str(record)):
             machine.files.directories.add(path)
             machine.mount(path, "ext4", "/dev/san")
@@ -92,6 +94,8 @@ class Node:
         listens: Dict[Any, Script] = {}
         for protocol, _, port in (*fixed.listens, *fixed.asked):
             listens[("127.0.0.1", port)] = self._script(name, protocol)
+        if name == "ysnp":
+            listens[MUX] = Script()
         executable = JAVA if fixed.main else f"/opt/{name}"
         its = Program(executable, arguments=[executable, "-cp", "x", fixed.main or name],
                       listens=listens)

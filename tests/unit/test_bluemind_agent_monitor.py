@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Callable
 
 import pytest
-from bluemind_node import ADDRESS, Node
+from bluemind_node import ADDRESS, MUX, Node
 from fake_machine import Program, Script
 from mailha.services import active
 
@@ -144,6 +144,14 @@ def test_a_service_that_is_mute_fails_the_deep_monitor_alone(mailnode: Node, nam
     assert mailnode.monitor().code == 0
     answer = mailnode.monitor(10)
     assert answer.code == 1 and name in answer.reason
+
+
+def test_without_its_socket_for_passwords_ysnp_has_failed(mailnode: Node) -> None:
+    mailnode.started()
+    del mailnode.main("ysnp").open[MUX]
+    answer = mailnode.monitor(10)
+    assert answer.code == 1 and "saslauthd/mux" in answer.reason
+    assert MUX not in mailnode.machine.sockets.connected, "a question would be a failed login"
 
 
 @pytest.mark.parametrize("health", ["yellow", "red"])

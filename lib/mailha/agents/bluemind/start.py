@@ -8,7 +8,7 @@ from mailha.agents.bluemind import plan, talk
 from mailha.agents.bluemind.local import BlueMindExamination
 from mailha.mailserver.release import Release
 from mailha.mailserver.start import MailServerStart
-from mailha.products.bluemind import state, units
+from mailha.products.bluemind import authentication, state, units
 from mailha.profiles import bluemind as profile
 from mailha.services import greetings, journal
 
@@ -110,6 +110,7 @@ class BlueMindStart(MailServerStart):
                 raise
             self._state = now
             greetings.check(machine, service, timeout, talk.REFUSED_MEANWHILE)
+        authentication.require(machine, service)
 
     def explain(self, service: Service, release: Release | None) -> str:
         """Return the last words of a dead service, or what kept systemd from starting it."""

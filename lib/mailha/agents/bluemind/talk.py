@@ -79,7 +79,7 @@ def converse(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> N
     """
     from mailha.agents.bluemind import record
     from mailha.mailserver import conversation
-    from mailha.products.bluemind import index, memory
+    from mailha.products.bluemind import authentication, index, memory
     for line in memory.news(machine, group.resource, seen, max(1.0, call.left() / 8)):
         call.log.warning(line)
     without = REFUSED_MEANWHILE if _state(machine, call) not in ("", state.RUNNING) else ()
@@ -91,6 +91,8 @@ def converse(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> N
         # It has been brought into another state since it was asked.
         return
     conversation.judge(group, unfit)
+    for service in services:
+        authentication.require(machine, service)
     record.keep(call, machine, seen)
     health = index.health(machine, services, max(1.0, call.left() / 4))
     if health:
