@@ -132,3 +132,12 @@ def test_json_has_the_raw_figures() -> None:
     text = report.as_json([measured("x", 1.0, 2.0)], [figures.Verdict(False, "y")], ["m"], [0.5])
     document = json.loads(text)
     assert document["monitors"][0]["cpu_ms"] == [1.0, 2.0] and document["target_met"] is False
+
+
+def test_bluemind_has_a_target_of_its_own() -> None:
+    field = contestants.bluemind_field(["a.service", "b.service"])
+    assert field.promised == (contestants.BLUEMIND,) and field.allowed == 8.0
+    assert "2 × systemctl is-active" in [each.name for each in field.everybody]
+    bare, ours = measured("bare", 7.0), measured("ours", 14.9)
+    assert figures.judge(ours, bare, field.allowed).met and not figures.judge(ours, bare).met
+    assert "(8.0 allowed)" in figures.judge(ours, bare, field.allowed).text

@@ -304,6 +304,13 @@ def test_a_record_of_the_version_before_is_understood(mailnode: Node) -> None:
     mailnode.stops()
 
 
+def test_a_lost_record_and_a_disabled_service_are_no_reason_either(mailnode: Node) -> None:
+    mailnode.machine.files.put("/etc/bm/bm-milter.disabled", b"")
+    mailnode.started()
+    mailnode.machine.files.remove(active.path_of(mailnode.resource))
+    assert mailnode.monitor().code == 0 and mailnode.probe().code == 0
+
+
 # Probes
 
 def test_a_probe_on_a_node_without_bluemind_is_silent(make_bluemind: Make) -> None:

@@ -172,8 +172,8 @@ class BlueMindExamination(Examination):
     def _disabled(self) -> Iterator[errors.MailhaError]:
         """Leave out what the administrator has disabled; bm-core alone cannot be left out."""
         for name in list(self.names):
-            path = f"{self._directory}/{self._units[name].name[:-len('.service')]}.disabled"
-            if not self._machine.files.exists(path):
+            path = plan.marker(self._call, self._units[name].name)
+            if not plan.is_disabled(self._call, self._machine, self._units[name].name):
                 continue
             if name == profile.CORE:
                 yield errors.NotAllowedHere(

@@ -91,9 +91,25 @@ def bare_group(call: Call, machine: Machine) -> Group:
 
 
 def probed(call: Call, machine: Machine) -> Group:
-    """Return the group for a probe, or for a monitor whose record is lost."""
-    return sharing.without_others(
+    """Return the group for a probe, or for a monitor whose record is lost.
+
+    Without what the administrator has disabled, unless it runs all the same.
+    """
+    group = sharing.without_others(
         call, machine, _group(call, machine, services(release(call, machine))))
+    return Group(group.resource, group.manager,
+                 [each for each in group.services if not is_disabled(call, machine, each.unit)
+                  or machine.cgroups.populated(usual(each.unit))], group.optional)
+
+
+def marker(call: Call, unit: str) -> str:
+    """Return the file with which an administrator disables a unit (ConditionPathExists=!)."""
+    return f"{call.parameters['config_dir']}/{unit[:-len('.service')]}.disabled"
+
+
+def is_disabled(call: Call, machine: Machine, unit: str) -> bool:
+    """Tell whether the administrator has disabled a unit. Raises errors.Failed."""
+    return machine.files.exists(marker(call, unit))
 
 
 def _group(call: Call, machine: Machine, known: dict[str, ServiceProfile]) -> Group:

@@ -121,10 +121,9 @@ class BlueMindStart(MailServerStart):
             known = {}
         # systemd calls a start that it skips over a condition a success.
         if known.get("ConditionResult") in (False, "no"):
-            marker = f"{self._call.parameters['config_dir']}/{service.unit[:-len('.service')]}" \
-                     ".disabled"
-            if self._machine.files.exists(marker):
-                return f"systemd has skipped its start, because {marker} is there"
+            if plan.is_disabled(self._call, self._machine, service.unit):
+                return ("systemd has skipped its start, because "
+                        f"{plan.marker(self._call, service.unit)} is there")
             return f"systemd has skipped its start over a condition: see 'systemctl status " \
                    f"{service.unit}'"
         words = journal.last_line(self._machine, service.unit, self.begin)
