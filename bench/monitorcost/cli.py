@@ -17,7 +17,8 @@ from twonode.lab import Lab, LabError
 from twonode.layer import LayerFailed
 
 from bluemind.provision import ProvisionFailed as BlueMindFailed
-from monitorcost import bluemindnode, cluster, contestants, figures, node, report, rounds
+from monitorcost import (bluemindnode, cluster, contestants, cyrusnode, figures, node, report,
+                         rounds)
 
 FEWEST_ROUNDS = 3
 USUAL_ROUNDS = 25
@@ -32,8 +33,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="monitor", description="Measure what one monitor of the whole group costs, beside the "
         "ways that it replaces.")
-    top.add_argument("product", nargs="?", choices=("kopano", "bluemind"), default="kopano",
-                     help="whose group (default kopano)")
+    top.add_argument("product", nargs="?", choices=("kopano", "bluemind", "cyrus"),
+                     default="kopano", help="whose group (default kopano)")
     top.add_argument("--rounds", type=command.at_least(FEWEST_ROUNDS), default=USUAL_ROUNDS,
                      metavar="N",
                      help=f"how often each is measured (default {USUAL_ROUNDS})")
@@ -52,6 +53,10 @@ def _stage(product: str) -> "Iterator[Tuple[Lab, contestants.Field]]":
     if product == "bluemind":
         with bluemindnode.running(command.say) as (lab, units):
             yield lab, contestants.bluemind_field(units)
+        return
+    if product == "cyrus":
+        with cyrusnode.running(command.say) as (lab, units):
+            yield lab, contestants.cyrus_field(units)
         return
     with node.running(command.say) as lab:
         cluster.configure(lab)

@@ -147,6 +147,16 @@ BLUEMIND_DEEP = Direct("ocf:mailha:bluemind monitor, depth 10",
                        (agent("mailha", "bluemind", level=10),), TURNS)
 
 
+CYRUS_ADDRESS, CYRUS_ROOT = "198.51.100.100", "/usr/local/cyrus-server1"
+
+CYRUS = Direct("ocf:mailha:cyrus monitor", (agent(
+    "mailha", "cyrus", "server1_cyrus", ip=CYRUS_ADDRESS, instance_root=CYRUS_ROOT),), TURNS)
+
+CYRUS_DEEP = Direct("ocf:mailha:cyrus monitor, depth 10", (agent(
+    "mailha", "cyrus", "server1_cyrus", level=10, ip=CYRUS_ADDRESS,
+    instance_root=CYRUS_ROOT),), TURNS)
+
+
 def is_active(units: Sequence[str]) -> Direct:
     """Return what asks systemd alone, once for each unit."""
     return Direct(f"{len(units)} × systemctl is-active", tuple(
@@ -175,3 +185,9 @@ def bluemind_field(units: Sequence[str]) -> Field:
     """Return the field on a node with BlueMind. units: of its services."""
     return Field((BARE, BARE_WITHOUT_SITE, BLUEMIND, BLUEMIND_DEEP, is_active(units)),
                  (BLUEMIND,), (BLUEMIND_DEEP,), 8.0)
+
+
+def cyrus_field(units: Sequence[str]) -> Field:
+    """Return the field on a node with one instance of Cyrus. units: its unit."""
+    return Field((BARE, BARE_WITHOUT_SITE, CYRUS, CYRUS_DEEP, is_active(units)),
+                 (CYRUS,), (CYRUS_DEEP,), 5.0)

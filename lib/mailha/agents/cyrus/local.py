@@ -9,7 +9,8 @@ from mailha import errors
 from mailha.agents.cyrus.plan import NAME, Instance
 from mailha.mailserver.examination import Examination
 from mailha.mailserver.patience import share
-from mailha.products.cyrus import claims, cyrusconf, installed, instance, listeners, reading
+from mailha.products.cyrus import (claims, cyrusconf, installed, instance, listeners, master,
+                                   reading)
 from mailha.profiles import cyrus as profile
 from mailha.services import active
 from mailha.services.service import SYSTEMD
@@ -264,10 +265,11 @@ class CyrusExamination(Examination):
             in_unit = usual(its.unit) == process.cgroup()
             if in_unit or process.executable in its.programs() and its.claims(process):
                 return None
+            remedy = "end it and see what has started it"
+            if master.is_program(process.executable):
+                remedy += "; the distribution's own cyrus-imapd.service must be disabled"
             return errors.Failed(
                 f"{each} is taken by {process.executable or process.command} (process "
-                f"{process.pid}, {process.cgroup() or 'control group unknown'})",
-                remedy="end it and see what has started it; the distribution's own "
-                       "cyrus-imapd.service must be disabled")
+                f"{process.pid}, {process.cgroup() or 'control group unknown'})", remedy=remedy)
         return errors.Failed(f"somebody listens on {each} already",
                              remedy="see 'ss -ltnp' for who it is, and end it")

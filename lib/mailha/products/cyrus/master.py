@@ -78,7 +78,7 @@ def _search(machine: Machine, configuration: str, real: Real) -> Process | None:
     own = _link(machine, "self", "ns/pid")
     for pid in machine.files.names("/proc"):
         # The link first: for all but a few processes it is the only thing that is read.
-        if pid.isdigit() and _is_program(_link(machine, pid, "exe")) \
+        if pid.isdigit() and is_program(_link(machine, pid, "exe")) \
                 and own in ("", _link(machine, pid, "ns/pid")):
             process = machine.processes.read(int(pid))
             if process is not None and is_master(machine, process, configuration, real):
@@ -92,7 +92,7 @@ def is_master(machine: Machine, process: Process, configuration: str, real: Real
     A master has the file of its command line, or else Cyrus's own; several run on a node that has
     taken over. real: see :func:`find`.
     """
-    if not process.alive or not _is_program(process.executable):
+    if not process.alive or not is_program(process.executable):
         return False
     told = _configuration(process.arguments)
     if told == configuration:
@@ -115,7 +115,7 @@ def sees_other_mounts(machine: Machine, process: Process) -> bool:
     return bool(ours and its) and ours != its
 
 
-def _is_program(executable: str) -> bool:
+def is_program(executable: str) -> bool:
     """Tell whether this is the path of Cyrus's master, its package upgraded since or not."""
     if executable.endswith(_DELETED):
         executable = executable[:-len(_DELETED)]
