@@ -59,12 +59,12 @@ systemctl reset-failed
 
 
 class Node:
-    """The node alice of a lab."""
+    """A node of a lab."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, name: str = "alice") -> None:
         """Make a fresh node out of one that is online in the cluster."""
         self.lab = lab
-        self._door = lab.door("alice")
+        self._door = lab.door(name)
         self._executors = calling.Executors(self._door)
 
     def prepare(self) -> None:

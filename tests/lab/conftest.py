@@ -14,13 +14,14 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, Callable, Generator, Iterator, List, Optional
+from typing import Any, Callable, Dict, Generator, Iterator, List, Optional
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 
 import agent_node  # noqa: E402
+import bluemind_nodes  # noqa: E402
 from filesystems.guest import Guest  # noqa: E402
 from filesystems.recipe import STORAGE  # noqa: E402
 from kopano import provision  # noqa: E402
@@ -102,6 +103,18 @@ def keep(lab: Lab) -> Iterator[None]:
     finally:
         _living.remove(lab)
         lab.down()
+
+
+@pytest.fixture(scope="session")
+def bluemind_machines(image: Path) -> Generator[Dict[str, bluemind_nodes.Node], None, None]:
+    """Return one node for each manner of release of BlueMind, by name; they end with the session.
+
+    They are of one laboratory, with one boot for the tests of the stand-in and of the agent.
+    """
+    lab = bluemind_nodes.lab(f"t{os.getpid()}-b", SUITE)
+    with keep(lab):
+        lab.up()
+        yield bluemind_nodes.prepared(lab)
 
 
 @pytest.fixture(scope="session")

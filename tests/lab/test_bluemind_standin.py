@@ -7,32 +7,22 @@ ours takes part.
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Dict, Generator, List
 
 import bluemind_nodes
 import pytest
 from bluemind_nodes import Node
-from conftest import SUITE, keep
 from waiting import wait_for
 
 from bluemind.layout import DATA, USERS
 
 
-@pytest.fixture(scope="module")
-def nodes(image: object) -> Generator[Dict[str, Node], None, None]:
-    """Return one node for each manner of release, by name."""
-    lab = bluemind_nodes.lab(f"t{os.getpid()}-b", SUITE)
-    with keep(lab):
-        lab.up()
-        yield bluemind_nodes.prepared(lab)
-
-
 @pytest.fixture
-def node(nodes: Dict[str, Node], request: pytest.FixtureRequest) -> Generator[Node, None, None]:
+def node(bluemind_machines: Dict[str, Node], request: pytest.FixtureRequest
+         ) -> Generator[Node, None, None]:
     """Return one of them, with its disk mounted and nothing running; reset afterwards."""
-    found = nodes[getattr(request, "param", "target")]
+    found = bluemind_machines[getattr(request, "param", "target")]
     found.mount()
     yield found
     found.reset()
