@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Callable, Iterator
@@ -34,6 +35,17 @@ def test_both_instances_live_on_one_node_each_with_its_own_children(node: Node) 
         assert node.monitor(its).code == 0 and node.probe(its).code == 0
         variables = node.machine.files.content[f"/run/mailha/cyrus/{its.resource}"].decode()
         assert f'MASTER="{MASTER}"\nIMAPD_CONF="{its.imapd}"\nCYRUS_CONF="{its.conf}"' in variables
+
+
+def test_the_record_of_the_start_knows_every_program_of_the_instance(node: Node) -> None:
+    node.started()
+    record = active.read(node.machine, "server1")     # type: ignore[arg-type]
+    assert record is not None
+    service, = record.services
+    assert (service.program, service.option, service.configuration) == (MASTER, "-C",
+                                                                        node.one.imapd)
+    assert {f"{BIN}/imapd", f"{BIN}/timsieved", "/usr/cyrus/bin/imapd"} <= set(service.helpers)
+    assert f"{BIN}/reconstruct" in service.tools and MASTER not in service.helpers
 
 
 def test_the_version_is_recorded_with_the_data(node: Node) -> None:
@@ -122,6 +134,23 @@ def test_a_tool_that_works_on_the_data_is_no_doubt_and_is_ended_by_a_stop(node: 
     assert node.alive(node.one) == [] and "reconstruct" in node.alive(node.two)
 
 
+def test_children_from_where_the_master_was_compiled_to_look_are_its_own(node: Node) -> None:
+    """A master in the tree of the instance may well run the distribution's imapd."""
+    own = f"{node.one.root}/bin/master"
+    node.machine.files.put(own, b"\x7fELF")
+    node.machine.children.answer([f"{node.one.root}/bin/cyr_info"],
+                                 stdout=f"cyrus-imapd {VERSION}\n".encode())
+    node.parameters["manager"] = "direct"
+    program = node.one.master()
+    program.executable = own
+    node.machine.children.programs[own] = program
+    assert node.start().code == 0
+    next(each for each in node.machine.processes.table.values()
+         if each.program.executable == own).die(-KILL)
+    assert node.alive(node.one) == ["idled", "imapd"] and node.monitor().code == 1
+    assert node.stop().code == 0 and node.alive(node.one) == []
+
+
 def test_a_process_that_names_its_configuration_by_a_relative_path_is_nobodys(node: Node) -> None:
     stranger = node.machine.processes.run(
         Program(f"{BIN}/reconstruct", arguments=["reconstruct", "-C", "etc/imapd.conf"]))
@@ -158,6 +187,31 @@ def test_a_start_by_the_agent_itself_has_the_same_arguments(node: Node) -> None:
     assert environment["LC_ALL"] == "C"
     assert node.monitor(level=10).code == 0
     assert node.stop().code == 0 and node.alive(node.one) == []
+
+
+@pytest.mark.parametrize("place, number", [("/run", errno.EROFS), ("/run", errno.ENOSPC)])
+def test_where_nothing_can_be_written_it_neither_starts_nor_fails_to_stop(
+        node: Node, place: str, number: int) -> None:
+    node.started()
+    node.machine.files.failing[place] = number
+    assert node.monitor(level=10).code == 0
+    assert node.stop().code == 0 and node.alive(node.one) == []
+    assert node.start().code == 1 and node.alive(node.one) == []
+
+
+def test_a_disk_that_does_not_answer_keeps_nobody_waiting(node: Node) -> None:
+    node.machine.children.hanging.add("*")
+    assert node.start(timeout=120).code == 1
+    assert node.probe().code == 7 and node.stop().code == 0
+
+
+def test_a_full_disk_of_the_instance_is_said_before_its_master_is_started(
+        node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("mailha.agents.cyrus.start._make", full)
+    node.refuses(1, "cannot make the directories", "No space left")
 
 
 # What is refused before anything begins

@@ -72,8 +72,8 @@ def write(machine: Machine, group: Group,
         lines += ["data"] if service.touches_data else []
         lines += [f"needs {name}" for name in service.needs]
         lines += [f"option {service.option}"] if service.option != "-c" else []
-        lines += [f"helper {path}" for path in service.helpers]
-        lines += [f"tool {path}" for path in service.tools]
+        lines += [f"helpers {words}" for words in _by_directory(service.helpers)]
+        lines += [f"tools {words}" for words in _by_directory(service.tools)]
         if processes and service.name in processes:
             lines.append("process {} {}".format(*processes[service.name]))
     # A name with a line end or with bytes that are no UTF-8 has no place in the record.
@@ -242,10 +242,10 @@ def _take(service: Service, key: str, value: str, processes: dict[str, tuple[int
         service.needs += (value,)
     elif key == "option":
         service.option = value
-    elif key == "helper":
-        service.helpers += (value,)
-    elif key == "tool":
-        service.tools += (value,)
+    elif key == "helpers":
+        service.helpers += _paths(value)
+    elif key == "tools":
+        service.tools += _paths(value)
     elif key == "process":
         pid, start_time = value.split(" ")
         processes[service.name] = (int(pid), int(start_time))
@@ -254,3 +254,18 @@ def _take(service: Service, key: str, value: str, processes: dict[str, tuple[int
 def _unreadable(path: str, what: str) -> RecordUnreadable:
     return RecordUnreadable(f"the record {path} cannot be understood: {what}",
                             remedy="it is written anew at the next start")
+
+
+def _by_directory(paths: Iterable[str]) -> list[str]:
+    """Return the paths of programs as "DIRECTORY NAME NAME...", one for each directory."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        directory, _, name = path.rpartition("/")
+        found.setdefault(directory, []).append(name)
+    return [" ".join([directory, *names]) for directory, names in found.items()]
+
+
+def _paths(words: str) -> tuple[str, ...]:
+    """Return the paths that _by_directory() has put together."""
+    directory, *names = words.split(" ")
+    return tuple([f"{directory}/{name}" for name in names])

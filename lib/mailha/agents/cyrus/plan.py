@@ -69,7 +69,10 @@ class Instance:
         """
         if not self.configuration:
             return Service(NAME, unit=self.unit, touches_data=True)
-        homes = [self.program.rpartition("/")[0]] if self.program else self.directories(call)
+        # A master runs what its cyrus.conf names without a directory from where it was compiled to
+        # look, which need not be where it lies itself.
+        own = [self.program.rpartition("/")[0]] if self.program else self.directories(call)
+        homes = list(dict.fromkeys([*own, *profile.PROGRAM_DIRECTORIES]))
         helpers = [f"{home}/{name}" for home in homes for name in profile.DAEMONS]
         if not self.program:
             helpers += [f"{home}/{name}" for home in homes for name in profile.MASTERS]
