@@ -15,9 +15,13 @@ Setup = Callable[[Stage], "AbstractContextManager[Running]"]
 class Running:
     """A contestant that runs. What it does not say of itself is as here."""
 
-    def acknowledged(self) -> bool:
-        """Wait until it says that all changes are durable on the target; False if it never says."""
-        return False
+    def acknowledged(self) -> float:
+        """Wait until it says that all changes are durable on the target.
+
+        Returns when it had learnt that, on the monotonic clock, which both nodes and the bench
+        share; 0.0 if it never says.
+        """
+        return 0.0
 
     def notices(self, path: str) -> bool:
         """Tell whether it says of itself that a file of the target is not as it should be."""

@@ -15,7 +15,8 @@ class Measured:
 
     latency: by kind of change, None for one that never arrived. burst, contended: of a thousand
     changes, alone and with another writer on the target's disk. lost: by case, how often of how
-    often. cpu: seconds a round. changes: how many changes a round had. memory: mebibytes, by node.
+    often. disk: the disk alone, at the same time. cpu: seconds a round. changes: how many changes a
+    round had. memory: mebibytes, by node.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Measured:
     burst: List[Optional[float]] = field(default_factory=list)
     contended: List[Optional[float]] = field(default_factory=list)
     lost: Dict[str, Tuple[int, int]] = field(default_factory=dict)
+    disk: List[float] = field(default_factory=list)
     cpu: List[float] = field(default_factory=list)
     changes: int = 0
     memory: List[Dict[str, float]] = field(default_factory=list)

@@ -91,7 +91,7 @@ def half_written(stage: Stage, running: Running, contestant: Contestant) -> Coun
 
 
 def unplugged(stage: Stage, running: Running, contestant: Contestant) -> Count:
-    """The target loses its power when a change has just arrived. The last case of a run."""
+    """The target loses its power when a change has just arrived. Needs a disk with a plug."""
     pairs = [_pair(stage, f"durable-{number}") for number in range(TRIES)]
     for source, target in pairs:
         _write(source, CONTENT)
@@ -107,12 +107,15 @@ def unplugged(stage: Stage, running: Running, contestant: Contestant) -> Count:
                for source, _ in pairs), TRIES
 
 
-CASES: Dict[str, Callable[[Stage, Running, Contestant], Count]] = {
+Case = Callable[[Stage, Running, Contestant], Count]
+
+UNPLUGGED = "arrived, then power cut"
+
+CASES: Dict[str, Case] = {
     "rewritten in the same second": rewritten,
     "target refuses for a while": refused,
     "edited on the target, unnoticed": edited,
     "half-written file seen": half_written,
-    "arrived, then power cut": unplugged,
 }
 
 

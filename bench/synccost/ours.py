@@ -44,10 +44,9 @@ class _Ours(Running):
                         return answer
         raise BenchFailed("the sender ended")
 
-    def acknowledged(self) -> bool:
+    def acknowledged(self) -> float:
         """Wait for the acknowledgement of all that was changed."""
-        self.ask(do="flush", timeout=LIMIT)
-        return True
+        return float(self.ask(do="flush", timeout=LIMIT)["acknowledged"])
 
     def notices(self, path: str) -> bool:
         """Ask it to compare both sides."""

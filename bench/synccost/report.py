@@ -24,9 +24,10 @@ def tables(results: Mapping[str, Measured]) -> str:
 
 
 def _latency(results: Mapping[str, Measured]) -> str:
-    head = ["ms until identical", *(change.name for change in ALL), "all"]
+    head = ["ms until identical", *(change.name for change in ALL), "all", "disk alone"]
     rows = [[each.name, *(_median(each.latency[change.name]) for change in ALL),
-             _shown(each.median())] for each in results.values()]
+             _shown(each.median()), _median(each.disk) if each.disk else "–"]
+            for each in results.values()]
     return render(head, rows)
 
 

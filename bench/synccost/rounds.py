@@ -53,6 +53,13 @@ def _round(stage: Stage, contestant: Contestant, measured: Measured, number: int
             measured.memory.append(stage.memory())
             for name, case in losses.CASES.items() if last else ():
                 measured.lost[name] = case(stage, running, contestant)
+        if last:
+            stage.end_all()
+            with stage.target.disk.with_plug():
+                stage.clear(0)
+                with contestant.setup(stage) as running:
+                    measured.lost[losses.UNPLUGGED] = losses.unplugged(stage, running, contestant)
+                stage.end_all()
     finally:
         stage.end_all()
 
@@ -65,6 +72,7 @@ def _changes(stage: Stage, contestant: Contestant, running: Running, measured: M
         else:
             found = {}
             for change in order.rotated(ALL, turn):
+                measured.disk.append(meter.disk_alone(stage))
                 found[change.name] = meter.one(stage, running, contestant, change, turn)
                 stage.wait_quiet()
         for change in ALL:

@@ -17,7 +17,7 @@ from twonode import image, layer
 from twonode.pair import Pair, Peer
 
 from synccost import accounting, changes
-from synccost.disk import TREE, Disk
+from synccost.disk import MOUNT, TREE, Disk
 
 SUITE = "bookworm"
 
@@ -145,7 +145,7 @@ class Stage:
 def running(progress: Callable[[str], None]) -> Iterator[Stage]:
     """Set the stage; it is gone after this context."""
     packages = layer.ensure(SUITE, RECIPE, progress)
-    with Pair(image.ensure(SUITE, progress), layers=[packages]) as pair:
+    with Pair(image.ensure(SUITE, progress), layers=[packages], scratch_at=MOUNT) as pair:
         source, target = map(Node, pair.peers)
         _let_in(source, target)
         facts = [machine.describe(),

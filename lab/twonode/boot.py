@@ -86,7 +86,7 @@ def bench(plan_image: Path, machine: Path, name: str, *, ready: socket.socket,
     """Be process 1 of a machine without init: put it together, say so on `ready`, then wait.
 
     own_network: give it a network namespace with nothing but loopback; else it keeps ours.
-    shares: directory on the machine, below /run -> directory of the host that appears there.
+    shares: directory on the machine -> directory of the host that appears there.
     layers: what lies over the image, the uppermost first.
     """
     linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC

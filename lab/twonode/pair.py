@@ -99,20 +99,21 @@ class Pair:
     """Both machines, as a context manager. Both know each other's name and address."""
 
     def __init__(self, image: Path, names: Tuple[str, str] = ("alice", "bob"), *,
-                 layers: Sequence[Path] = ()) -> None:
+                 layers: Sequence[Path] = (), scratch_at: str = "") -> None:
         """Describe the pair; entering the context starts it.
 
-        image, layers: as for a Sandbox.
+        image, layers, scratch_at: as for a Sandbox.
         """
         self._closing = contextlib.ExitStack()
         self._image, self._names, self._layers = image, names, layers
+        self._scratch_at = scratch_at
         self.peers: List[Peer] = []
 
     def __enter__(self) -> Pair:
         with contextlib.ExitStack() as closing:
             for number, name in enumerate(self._names, 1):
-                sandbox = closing.enter_context(
-                    Sandbox(self._image, layers=self._layers, name=name))
+                sandbox = closing.enter_context(Sandbox(
+                    self._image, layers=self._layers, name=name, scratch_at=self._scratch_at))
                 self.peers.append(Peer(sandbox, f"{NETWORK}.{number}"))
             self._connect()
             for peer in self.peers:

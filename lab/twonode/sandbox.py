@@ -37,7 +37,7 @@ class Sandbox:
     """
 
     def __init__(self, image: Path, *, layers: Sequence[Path] = (), disk: Optional[Path] = None,
-                 suite: bool = True, name: str = NAME) -> None:
+                 suite: bool = True, name: str = NAME, scratch_at: str = "") -> None:
         """Describe a sandbox; entering the context starts it.
 
         image: what image.ensure returned.
@@ -45,12 +45,15 @@ class Sandbox:
         disk: keep what is written in this directory instead of throwing it away.
         suite: install the suite of this checkout.
         name: its host name.
+        scratch_at: where `scratch` appears in the sandbox: a file system of the host, on which a
+            sync is one. The root of a sandbox leaves out every sync.
         """
         self._image = image
         self._layers = list(layers)
         self._given_disk = disk
         self._suite = suite
         self.name = name
+        self._scratch_at = scratch_at
         self._devices: List[LoopDevice] = []
 
     def __enter__(self) -> Sandbox:
@@ -115,8 +118,8 @@ class Sandbox:
             install.unpack(install.archive(), self._disk)
         rootfs.adopt_directories(self._disk, self._image)
         self._holder = subprocess.Popen(
-            [sys.executable, "-m", "twonode.sandbox", self.name, str(self._machine),
-             str(self._image), *map(str, self._layers)],
+            [sys.executable, "-m", "twonode.sandbox", self.name, self._scratch_at,
+             str(self._machine), str(self._image), *map(str, self._layers)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
             cwd=Path(__file__).resolve().parents[1])
         assert self._holder.stdin is not None and self._holder.stdout is not None
@@ -144,7 +147,7 @@ def compiled_suite(image: Path, use: Callable[[Sandbox], None] = lambda sandbox:
         return install.pack(Path(directory) / "usr", "usr")
 
 
-def hold(name: str, machine: Path, image: Path, layers: Sequence[Path]) -> None:
+def hold(name: str, scratch_at: str, machine: Path, image: Path, layers: Sequence[Path]) -> None:
     """Start the sandbox's process 1, report it on stdout, live until stdin ends, and clean up.
 
     stdin ends with whoever made the sandbox, and process 1 dies with us: both may be killed in any
@@ -154,7 +157,8 @@ def hold(name: str, machine: Path, image: Path, layers: Sequence[Path]) -> None:
 
     def first_process() -> None:
         linux.die_with_parent()
-        boot.bench(image, machine, name, ready=theirs, own_network=True, layers=layers)
+        boot.bench(image, machine, name, ready=theirs, own_network=True, layers=layers,
+                   shares={scratch_at: machine / "scratch"} if scratch_at else {})
 
     process = boot.start(first_process, machine / "console")
     theirs.close()
@@ -167,5 +171,5 @@ def hold(name: str, machine: Path, image: Path, layers: Sequence[Path]) -> None:
 
 
 if __name__ == "__main__":
-    hold(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]),
-         [Path(layer) for layer in sys.argv[4:]])
+    hold(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]),
+         [Path(layer) for layer in sys.argv[5:]])

@@ -24,7 +24,8 @@ def measured(name: str, *, latency: Optional[float] = 0.002, burst: Optional[flo
     """Return what a contestant might have come to; seconds."""
     return Measured(
         name, {each.name: [latency] * 3 for each in changes.ALL}, [burst] * 3, [burst] * 3,
-        {name: (lost, 1) for name in losses.CASES}, [0.1] * 3, 40,
+        {each: (lost, 1) for each in [*losses.CASES, losses.UNPLUGGED]}, [0.001] * 3,
+        [0.1] * 3, 40,
         [{"source": 20.0, "target": 10.0}] * 3)
 
 

@@ -11,11 +11,13 @@ from typing import Callable, Iterable
 class Backlog:
     """The changes that wait for one peer. To be used from several threads.
 
-    wake: called, without the lock, after something was added.
+    wake: called, without the lock, after something was added. acknowledged: when the peer last
+    had taken something, on the monotonic clock; 0.0 for never.
     """
 
     def __init__(self, wake: Callable[[], None] = lambda: None,
                  monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.acknowledged = 0.0
         self._wake = wake
         self._monotonic = monotonic
         self._changed = threading.Condition()
@@ -68,6 +70,7 @@ class Backlog:
         """
         now = self._monotonic()
         with self._changed:
+            self.acknowledged = now
             if self._everything_number <= number:
                 self._everything = ""
             waiting = dict.fromkeys(left, (number, now))
@@ -82,6 +85,7 @@ class Backlog:
     def done(self, paths: Iterable[str]) -> None:
         """Note that the peer has what was taken."""
         with self._changed:
+            self.acknowledged = self._monotonic()
             for path in paths:
                 self._sent.pop(path, None)
             self._changed.notify_all()

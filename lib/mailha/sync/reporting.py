@@ -187,7 +187,8 @@ class Report:
                     f"{replica.node} has not acknowledged {replica.backlog.size()} changes"
                     f"{f', such as {paths}' if paths else ''}"
                     f"{f': {replica.trouble}' if replica.trouble else ''}")
-        return {}
+        return {"acknowledged": max([replica.backlog.acknowledged for replica in sender.replicas],
+                                    default=0.0)}
 
     def _push(self, request: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
         if self._sender.pause.reason():
