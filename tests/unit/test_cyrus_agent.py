@@ -418,6 +418,19 @@ def test_a_path_that_the_other_instance_on_this_node_has_is_refused(
     assert node.start().code == 0
 
 
+@pytest.mark.parametrize("path, warned", [
+    ("/run/cyrus/proc", True), ("/run/cyrus-server1/proc", False), ("/dev/shm/server1", False)])
+def test_a_path_that_has_not_the_name_of_the_instance_is_warned_of_in_time(
+        node: Node, path: str, warned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the buddy has to take over, it is too late to hear of it."""
+    monkeypatch.setattr("mailha.agents.cyrus.start._make", lambda *arguments: None)
+    node.one.imapd_text += f"proc_path: {path}\n"
+    node.write(node.one)
+    answer = node.start()
+    assert answer.code == 0
+    assert ("imapd.conf line 4: proc_path" in answer.log) is warned
+
+
 def test_a_socket_that_the_other_instance_on_this_node_has_is_refused(node: Node) -> None:
     edit(node, node.one.socket, node.two.socket)
     assert node.start(node.two).code == 0

@@ -11,7 +11,6 @@ from mailha.mailserver.examination import Examination
 from mailha.mailserver.patience import share
 from mailha.products.cyrus import (claims, cyrusconf, installed, instance, listeners, master,
                                    reading)
-from mailha.profiles import cyrus as profile
 from mailha.services import active
 from mailha.services.service import SYSTEMD
 from mailha.storage import mountinfo
@@ -224,11 +223,14 @@ class CyrusExamination(Examination):
             if finding is not None:
                 yield finding
         if self.instance.root:
+            name = self.instance.root.rpartition("/")[2]
+            # The other one may be on another node now, and here when that is dead: too late then.
             for claim in claims.outside(own, self.instance.root):
-                if claim.path.startswith(profile.MEMORY):
-                    continue
-                self._call.log.info(f"{claim.place}: '{claim.path}' is outside of "
-                                    f"{self.instance.root}; no other instance may have it")
+                if name not in claim.path and self._call.resource not in claim.path:
+                    self._call.log.warning(
+                        f"{claim.place}: '{claim.path}' is not in {self.instance.root} and does "
+                        f"not have its name; if another instance has it, too, the two cannot run "
+                        "on one node")
 
     def _claims_of(self, service: Service) -> list[Claim]:
         """Return the paths of another instance; its sockets are known from its record."""
