@@ -36,7 +36,7 @@ LEVELS = ("topology", "power-feeds", "second-path")
 """The fencing topologies, each to be loaded over a cluster of FENCED."""
 
 EVERY = (*FENCED, "manual-changeover", "split-leaves", "cyrus-shared-storage", *BUDDIES,
-         "bluemind-shared-storage", *LEVELS)
+         "bluemind-shared-storage", "config-sync", *LEVELS)
 
 # Without a running systemd Pacemaker cannot say what a systemd: resource is. Both tools then
 # complain about it by its name, and pcs wants to be forced.
@@ -119,6 +119,9 @@ class Examples:
         return self._found[name]
 
     def _load(self, name: str) -> Loaded:
+        if name == "config-sync":
+            return load(self._machine, "bluemind-shared-storage/config-sync",
+                        over=self["bluemind-shared-storage"])
         if name == "split-leaves":
             return load(self._machine, "kopano-shared-storage/split-leaves",
                         over=self["kopano-shared-storage"])
