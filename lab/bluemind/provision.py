@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, Sequence, Tuple
 
 from bluemind import layout, packages, units
 from bluemind.releases import DEFAULT, RELEASES, SYSV, Release
+from twonode.lab import LabError
 from twonode.plan import DATA as LABS
 from twonode.sandbox import Sandbox
 
@@ -97,7 +98,7 @@ sync -f {place}
 """
 
 
-class ProvisionFailed(Exception):
+class ProvisionFailed(LabError):
     """What a node has in common with the others could not be made; the text says why."""
 
 

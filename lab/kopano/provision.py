@@ -13,6 +13,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Callable, List, Tuple
 
+from twonode.lab import LabError
+
 from . import layout
 from .standin import schema
 from .standin.release import DEFAULT, Release
@@ -30,7 +32,7 @@ Execute = Callable[..., Any]
 _SOURCE = Path(__file__).resolve().parent / "standin"
 
 
-class ProvisionFailed(Exception):
+class ProvisionFailed(LabError):
     """The image or the disk is not fit; the text says what and what to do."""
 
 
