@@ -4,23 +4,19 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import grp
 import os
 import pwd
-import grp
 import socket
 import threading
 from pathlib import Path
 from typing import Any, Iterator
 
-from mailha.sync import receiving, wire
-from mailha.sync.entry import DIRECTORY, FILE, SYMLINK, Entry
+from mailha.sync import receiving
+from mailha.sync.entry import DIRECTORY, SYMLINK, Entry
 from mailha.sync.places import Places
 from mailha.system.machine import Machine
-
-PATIENCE = 60.0
-RESOURCE = "config"
-DIRECTORIES = ("/etc",)
+from sync_sender import PATIENCE, RESOURCE, Sender, file_of
 
 
 class ReceivingNode:
@@ -69,9 +65,7 @@ class ReceivingNode:
 
     def file(self, path: str, text: str, mode: int = 0o644, **more: Any) -> Entry:
         """Return the entry of a file with this content, owned by who runs the test."""
-        data = text.encode()
-        return self.entry(path, FILE, mode, size=len(data),
-                          digest=hashlib.sha256(data).hexdigest(), **more)
+        return file_of(path, text, mode, **self._owned(more))
 
     def directory(self, path: str, mode: int = 0o755) -> Entry:
         """Return the entry of a directory."""
@@ -83,12 +77,14 @@ class ReceivingNode:
 
     def entry(self, path: str, kind: str, mode: int, **more: Any) -> Entry:
         """Return an entry."""
-        more = {"owner": self.user, "uid": os.getuid(), "group": self.group, "gid": os.getgid(),
+        return Entry(path, kind, mode=mode, **self._owned(more))
+
+    def _owned(self, more: dict[str, Any]) -> dict[str, Any]:
+        return {"owner": self.user, "uid": os.getuid(), "group": self.group, "gid": os.getgid(),
                 "mtime": 1700000000 * 10 ** 9, **more}
-        return Entry(path, kind, mode=mode, **more)
 
     @contextlib.contextmanager
-    def session(self, **hello: Any) -> Iterator["Sender"]:
+    def session(self, **hello: Any) -> Iterator[Sender]:
         """Connect as a sender and give the connection, after the welcome."""
         with self.connected() as sender:
             sender.hello(**hello)
@@ -97,7 +93,7 @@ class ReceivingNode:
             yield sender
 
     @contextlib.contextmanager
-    def connected(self) -> Iterator["Sender"]:
+    def connected(self) -> Iterator[Sender]:
         """Connect and give the connection; the receiver ends with it."""
         ours, theirs = socket.socketpair()
         reader, writer = theirs.fileno(), os.dup(theirs.fileno())
@@ -111,73 +107,3 @@ class ReceivingNode:
             os.close(writer)
             theirs.close()
             assert not thread.is_alive(), "the receiver did not end with its connection"
-
-
-class Sender:
-    """The sending end of a connection."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.stream = wire.Stream(descriptor, descriptor)
-        self._batches = 0
-
-    def say(self, message: dict[str, Any]) -> None:
-        """Send a message."""
-        self.stream.send(message)
-        self.stream.flush(PATIENCE)
-
-    def hear(self) -> dict[str, Any]:
-        """Return the next message; the receiver's hello is left out."""
-        message = self.stream.message(PATIENCE)
-        return self.hear() if message["type"] == "hello" else message
-
-    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Send a message and return the answer."""
-        self.say(message)
-        return self.hear()
-
-    def hello(self, **changes: Any) -> None:
-        """Say who we are."""
-        message: dict[str, Any] = {
-            "type": "hello", "version": 1, "resource": RESOURCE, "role": "sender",
-            "generation": 1, "node": "alice", "packages": {}, "patterns": [],
-            "selection": {"directories": list(DIRECTORIES), "files": [], "exclude": [],
-                          "never": []}}
-        self.say({**message, **changes})
-
-    def batch(self, *changes: "tuple[Entry, str] | Entry | str", force: bool = False
-              ) -> dict[str, Any]:
-        """Send a batch and return the answer.
-
-        A change is a pair of a file's entry and its content, another entry, or, for a deletion, a
-        path.
-        """
-        self._batches += 1
-        self.stream.send({"type": "batch", "id": self._batches, "force": force})
-        for change in changes:
-            if isinstance(change, str):
-                self.stream.send({"type": "delete", "path": change})
-            elif isinstance(change, Entry):
-                self.stream.send({"type": "put", "entry": change.to_message(), "length": 0})
-            else:
-                entry, text = change
-                self.stream.send({"type": "put", "entry": entry.to_message(),
-                                  "length": len(text.encode())})
-                self.stream.send_data(text.encode())
-        return self.ask({"type": "commit"})
-
-    def applied(self, *changes: "tuple[Entry, str] | Entry | str", force: bool = False
-                ) -> dict[str, Any]:
-        """Send a batch that has to be applied without a problem."""
-        answer = self.batch(*changes, force=force)
-        assert answer["type"] == "applied" and answer["problems"] == [], answer
-        return answer
-
-    def inventory(self) -> dict[str, dict[str, Any]]:
-        """Return what the receiver has, by path."""
-        self.say({"type": "inventory"})
-        entries: dict[str, dict[str, Any]] = {}
-        while True:
-            answer = self.hear()
-            entries.update({entry["path"]: entry for entry in answer["entries"]})
-            if not answer["more"]:
-                return entries

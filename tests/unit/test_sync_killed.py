@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
-from sync_receiver import ReceivingNode, Sender
+from sync_receiver import ReceivingNode
+from sync_sender import Sender
 
 from mailha import errors
 from mailha.sync import receiving

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sync_receiver import PATIENCE, ReceivingNode
+from sync_receiver import ReceivingNode
+from sync_sender import PATIENCE
 
 from mailha.sync import judging, wire
 from mailha.sync.kept import Kept
