@@ -26,7 +26,7 @@ def node() -> Iterator[Sandbox]:
     if os.geteuid():
         pytest.skip("the sandbox needs root")
     with Sandbox(image.ensure(os.environ.get("LAB_SUITE", "bookworm")), suite=False) as sandbox:
-        for folder in ("agents", "bin", "fence", "lib"):
+        for folder in ("agents", "bin", "fence", "lib", "units"):
             shutil.copytree(CHECKOUT / folder, sandbox.path("/checkout") / folder,
                             ignore=shutil.ignore_patterns("__pycache__"))
         yield sandbox
