@@ -495,7 +495,7 @@ def test_a_restored_disk_is_repaired_by_accepting_its_generation(nodes: SyncNode
 # the administrator's tool
 
 def test_a_pause_holds_everything_back_and_outlives_the_sender(nodes: SyncNodes) -> None:
-    assert nodes.alice.call("pause", "update of Postfix").returncode == 0
+    assert nodes.alice.call("pause", "--reason", "update of Postfix").returncode == 0
     nodes.alice.write(f"{APP}/file", "1\n")
     nodes.alice.kill()
     nodes.alice.resume()

@@ -48,7 +48,7 @@ def declare(verbs: Verbs) -> None:
         description="Send nothing from this node until 'mailha sync resume', for example while "
         "software is updated. It outlasts restarts and reboots; the resource's monitor and "
         "crm_mon show it.")
-    pause.add_argument("reason", metavar="REASON", nargs="?", default="", help="for the others")
+    pause.add_argument("--reason", metavar="TEXT", default="", help="for the others to read")
     pause.set_defaults(act=_pause)
     resume = verbs.add_parser("resume", help="send again", description="Send from this node "
                               "again; everything is compared.")
@@ -62,8 +62,9 @@ def declare(verbs: Verbs) -> None:
                         help="that of the sender, as 'mailha sync status' shows it there; without "
                              "it only what this node has seen is shown")
     accept.set_defaults(act=_accept_generation)
-    for parser in (push, pause, resume, accept):
+    for parser in (push, pause, resume):
         sync_resource.argument(parser)
+    sync_resource.option(accept)
 
 
 def _push(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> None:

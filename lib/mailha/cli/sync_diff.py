@@ -45,7 +45,7 @@ def declare(verbs: Verbs) -> None:
                               "not sent", description=DESCRIPTION)
     parser.add_argument("path", metavar="PATH", nargs="?", default="")
     parser.add_argument("--peer", metavar="NODE", help="only from this one")
-    sync_resource.argument(parser)
+    sync_resource.option(parser)
     parser.set_defaults(act=_act)
 
 

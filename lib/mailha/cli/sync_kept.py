@@ -58,7 +58,7 @@ def declare(verbs: Verbs) -> None:
     restore.add_argument("--to", metavar="FILE", help="write it there, and change nothing else")
     restore.set_defaults(act=_restore)
     for parser in (kept, restore):
-        sync_resource.argument(parser)
+        sync_resource.option(parser)
 
 
 def _kept(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> None:

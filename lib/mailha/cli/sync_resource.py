@@ -10,10 +10,17 @@ from mailha.sync.places import RUN_DIRECTORY, STATE_DIRECTORY, Places
 from mailha.system.machine import Machine
 
 
+HELP = "name of the resource; needed only where this node knows several"
+
+
 def argument(parser: argparse.ArgumentParser) -> None:
-    """Give a verb the option that names a resource."""
-    parser.add_argument("-r", "--resource", metavar="RESOURCE", default="",
-                        help="name of the resource; needed only where this node knows several")
+    """Let a verb name its resource, as the other commands do."""
+    parser.add_argument("resource", metavar="RESOURCE", nargs="?", default="", help=HELP)
+
+
+def option(parser: argparse.ArgumentParser) -> None:
+    """The same for a verb that is about something else, such as a path."""
+    parser.add_argument("-r", "--resource", metavar="RESOURCE", default="", help=HELP)
 
 
 def known(machine: Machine) -> list[str]:
@@ -41,5 +48,4 @@ def chosen(machine: Machine, options: argparse.Namespace) -> Places:
 def _choice(names: list[str]) -> str:
     if not names:
         return "start the resource in the cluster; a peer knows it when it has been sent to once"
-    quoted = " or ".join(f"--resource {name}" for name in names)
-    return f"say {quoted}"
+    return f"name {' or '.join(names)}"

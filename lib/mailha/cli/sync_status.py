@@ -155,6 +155,8 @@ def _tell_sender(terminal: Terminal, name: str, sender: dict[str, Any], most: in
         _list(terminal, f"not as it should be on {peer['node']}",
               [(each["path"], each["reason"]) for each in peer["problems"]] +
               [(each["path"], _why(each)) for each in peer["differing"]], most)
+        _list(terminal, f"could not be done on {peer['node']} after files had changed",
+              sorted(peer.get("hooks", {}).items()), most)
         if peer["conflicts"] or peer["set_aside"]:
             terminal.say(f"{peer['node']} keeps copies that wait for somebody to look at them: "
                          "'mailha sync kept' there.", indent=2)
