@@ -64,7 +64,7 @@ VALUES: Dict[str, Dict[str, str]] = {
 """A good value for every parameter of every agent."""
 
 NEEDED: Dict[str, Tuple[str, ...]] = {"config-sync": ("profile",),
-                                         "cyrus": ("ip", "instance_root")}
+                                      "cyrus": ("ip", "instance_root")}
 """Parameters without which an agent refuses to start."""
 
 WITHOUT_SOFTWARE = ("fencing-guard", "cyrus-storage")

@@ -35,8 +35,12 @@ BUDDIES = ("cyrus-buddies", "ring")
 LEVELS = ("topology", "power-feeds", "second-path")
 """The fencing topologies, each to be loaded over a cluster of FENCED."""
 
+FOLLOWING = {"follows-kopano": ("config-sync/kopano", "kopano-shared-storage"),
+             "follows-2.0": ("config-sync/pacemaker-2.0", "kopano-shared-storage")}
+"""Configuration that follows the active node: the file, and what it is loaded over."""
+
 EVERY = (*FENCED, "manual-changeover", "split-leaves", "cyrus-shared-storage", *BUDDIES,
-         "bluemind-shared-storage", "config-sync", *LEVELS)
+         "bluemind-shared-storage", "config-sync", *LEVELS, *FOLLOWING)
 
 # Without a running systemd Pacemaker cannot say what a systemd: resource is. Both tools then
 # complain about it by its name, and pcs wants to be forced.
@@ -125,6 +129,9 @@ class Examples:
         if name == "split-leaves":
             return load(self._machine, "kopano-shared-storage/split-leaves",
                         over=self["kopano-shared-storage"])
+        if name in FOLLOWING:
+            file, base = FOLLOWING[name]
+            return load(self._machine, file, over=self[base])
         if name in LEVELS:
             return load(self._machine, f"fencing/{name}", over=self["kopano-shared-storage"])
         if name == "kopano-drbd":
@@ -343,6 +350,22 @@ def test_an_ical_that_keeps_dying_moves_the_mail_only_if_it_is_critical(
     assert "kopano_ical stop" in plan.changed()
     assert ("kopano_services stop" in plan.changed()) is moves
     assert ("kopano_gateway stop" in plan.changed()) is moves
+
+
+@pytest.mark.parametrize("example", ["follows-kopano", "follows-2.0"])
+def test_configuration_follows_the_mail_and_never_moves_it(
+        machine: Sandbox, loaded: Examples, pacemaker: Tuple[int, ...], example: str) -> None:
+    if example == "follows-kopano" and pacemaker < (2, 1):
+        pytest.skip("this Pacemaker does not know critical")
+    first = clusterplan.plan(machine, loaded[example].crm)
+    assert first.in_order("kopano_services_start_0 bob", "kopano_config_start_0 bob")
+    cib = running(machine, loaded[example].crm)
+    for failure in ("kopano_config_monitor_30000@bob=1", "kopano_config_start_0@bob=1",
+                    "kopano_config_start_0@bob=5"):
+        after = clusterplan.plan(machine, cib, "--op-inject", failure)
+        assert "kopano_services stop" not in after.changed(), failure
+    lost = clusterplan.plan(machine, cib, "--node-fail", "bob")
+    assert lost.placed("start", "kopano_config") == "alice"
 
 
 def test_split_leaves_gives_every_service_to_one_resource(loaded: Examples) -> None:

@@ -118,7 +118,7 @@ def test_what_was_changed_on_the_other_side_is_put_right_and_told(nodes: Nodes) 
     assert "/etc/aliases conflict" in nodes.bob.kept()
     # As long as nobody has looked at the copy, it is not forgotten either.
     code, reason = nodes.verdict()
-    assert code == errors.DEGRADED and "1 file" in reason
+    assert code == errors.DEGRADED and "keeps 1 cop" in reason
 
 
 def test_what_is_only_there_is_named_and_left_alone(nodes: Nodes) -> None:

@@ -119,7 +119,8 @@ class Report:
         for number, what in ((replica.conflicts, "that were changed there"),
                              (replica.set_aside, "that it had not sent when it was active")):
             if number:
-                said.append(f"{node} keeps {number} files {what}; see 'mailha sync status'")
+                said.append(f"{node} keeps {number} copies of files {what}; 'mailha sync kept' "
+                            "there lists them, --seen settles it")
         return said
 
     def _peer(self, replica: Replica) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mailha import errors
 from mailha.agents.config_sync import surroundings
-from mailha.sync import ending, replicated, sender, settings
+from mailha.sync import ending, replicated, rivals, sender, settings
 from mailha.sync.places import Places
 
 TYPE_CHECKING = False
@@ -49,6 +49,8 @@ def start(call: Call, machine: Machine) -> None:
         # What is not started must not be started by systemd later on.
         settings.remove(machine, call.resource)
         raise
+    for rival in rivals.find(machine, replicated.select(machine, wanted).roots):
+        call.log.warning(str(rival))
     call.log.info(f"sends as generation {wanted.generation} to "
                   f"{', '.join(wanted.peers) or 'every node that it is paired with'}")
 
