@@ -69,7 +69,8 @@ def test_the_tool_finds_the_library_after_the_installation(installed: Sandbox) -
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("agent", ["bluemind", "cyrus", "kopano", "cyrus-storage"])
+@pytest.mark.parametrize("agent", ["bluemind", "config-sync", "cyrus", "kopano",
+                                   "cyrus-storage"])
 def test_every_parameter_that_is_named_exists_with_that_default(
         installed: Sandbox, agent: str) -> None:
     described = installed.run(["crm_resource", "--show-metadata", f"ocf:mailha:{agent}"],
