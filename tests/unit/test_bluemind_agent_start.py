@@ -8,7 +8,7 @@ from typing import Callable
 import pytest
 from bluemind_node import ADDRESS, Node
 from fake_machine import FakeUnit, Program
-from mailha.services import active
+from mailha.services import active, guards
 
 Make = Callable[..., Node]
 CORE = "bm-core.service"
@@ -57,6 +57,45 @@ def test_what_runs_already_is_left_alone_and_the_rest_is_completed(mailnode: Nod
     assert mailnode.launched().count("bm-milter.service") == 2
 
 
+def test_what_the_boot_started_before_the_disks_were_mounted_is_started_anew(mailnode: Node
+                                                                             ) -> None:
+    """It has its files below the mounts: what it writes is gone at the next changeover."""
+    assert mailnode.probe().code == 7
+    for name in ("postgresql", "postfix", "cyrus", "nginx"):
+        mailnode.machine.systemd.start(mailnode.unit(name).name)
+    before = {name: mailnode.main(name) for name in ("postgresql", "postfix", "cyrus", "nginx")}
+    answer = mailnode.start()
+    assert answer.code == 0, answer.reason
+    assert "postgresql, cyrus, postfix runs already, and was not started by" in answer.log
+    assert [name for name, process in before.items() if process.here] == ["nginx"]
+    assert mailnode.monitor(level=10).code == 0
+
+
+def test_what_ran_before_its_guard_was_written_is_no_work_of_the_cluster(mailnode: Node) -> None:
+    """'mailha guards on' does not stop what runs."""
+    mailnode.started()
+    mailnode.stops()
+    for name in ("cyrus", "postfix"):
+        unit = mailnode.unit(name)
+        path = guards.path_of(unit.name)
+        guard = mailnode.machine.files.content.pop(path)
+        mailnode.machine.systemd.reload()
+        mailnode.machine.systemd.start(unit.name)
+        mailnode.machine.clock.sleep(60.0)
+        mailnode.machine.files.put(path, guard)
+    mailnode.machine.systemd.reload()
+    answer = mailnode.start()
+    assert answer.code == 0 and "cyrus, postfix runs already" in answer.log
+
+
+def test_a_lost_record_is_no_reason_to_start_anything_anew(mailnode: Node) -> None:
+    mailnode.started()
+    before = mailnode.main("postgresql")
+    mailnode.machine.clock.sleep(60.0)
+    active.remove(mailnode.machine, mailnode.resource)
+    assert mailnode.start().code == 0 and before.here
+
+
 def test_a_second_start_disturbs_nothing(mailnode: Node) -> None:
     mailnode.started()
     count = len(mailnode.machine.systemd.calls)
@@ -91,7 +130,16 @@ def test_ready_is_not_serving_the_state_of_core_decides(mailnode: Node) -> None:
     assert launched.index(CORE) < launched.index("bm-cyrus-imapd.service")
 
 
-@pytest.mark.parametrize("state", ["STARTING", "NOT_INSTALLED", "STOPPING", "UNKNOWN"])
+def test_a_core_that_is_not_installed_is_not_left_to_whoever_initialises_it(mailnode: Node) -> None:
+    """Its database is empty, or another one: bm-core.tok is there, or the start were refused."""
+    mailnode.state = "NOT_INSTALLED"
+    answer = mailnode.start()
+    assert answer.code == 5 and answer.seconds < 20.0
+    assert "NOT_INSTALLED" in answer.reason and "mcast.id" in answer.reason
+    mailnode.stops()
+
+
+@pytest.mark.parametrize("state", ["STARTING", "STOPPING", "UNKNOWN"])
 def test_a_core_that_never_runs_is_a_failure_that_names_its_state(mailnode: Node,
                                                                   state: str) -> None:
     mailnode.state = state

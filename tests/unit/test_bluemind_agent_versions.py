@@ -107,6 +107,21 @@ def test_the_deep_monitor_records_what_runs_after_an_update(mailnode: Node) -> N
     assert "runs on this data now" not in mailnode.monitor(10).log
 
 
+def test_a_monitor_never_forgets_that_newer_software_ran(mailnode: Node) -> None:
+    """Else whoever installs an old package makes way for old software over newer data."""
+    mailnode.started()
+    mailnode.install("4.8.1-1")
+    answer = mailnode.monitor(10)
+    assert answer.code == 0 and mailnode.last_run() == "4.9.2-1"
+    assert "4.8.1-1 is installed on this node, which is older than 4.9.2-1" in answer.log
+
+
+def test_a_package_database_that_does_not_answer_bans_no_node(mailnode: Node) -> None:
+    """Under the load of a changeover that says nothing about the package."""
+    mailnode.machine.children.answer(["dpkg-query"], takes=1e6)
+    assert "bm-core cannot be found out" in mailnode.refuses(1)
+
+
 def test_a_record_that_cannot_be_written_takes_no_mail_down(mailnode: Node) -> None:
     mailnode.started()
     unpack(mailnode, "4.9.3-1")

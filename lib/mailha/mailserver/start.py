@@ -9,7 +9,7 @@ that is refused leaves nothing behind.
 from __future__ import annotations
 
 from mailha import errors
-from mailha.mailserver import permission
+from mailha.mailserver import permission, strangers
 from mailha.services import active, evidence, greetings, lock
 from mailha.services.managers import manager_of
 from mailha.services.service import Group
@@ -151,6 +151,7 @@ class MailServerStart:
         manager = manager_of(machine, group, lambda: environment, self._known())
         self.begin = machine.clock.wall()
         was_active = active.is_active(machine, call.resource)
+        guarded = strangers.guarded_since(machine, group)
         try:
             manager.prepare(max(1.0, call.left() / 4))
             if release is not None:
@@ -161,6 +162,8 @@ class MailServerStart:
             if not was_active:
                 self._unmark()
             raise
+        if not was_active:
+            strangers.end(call, machine, group, manager, guarded)
         Start(machine, group, manager, deadline=self.deadline, log=call.log,
               explain=lambda service: self.explain(service, release), ask=self.ask).run()
         self.end(group)

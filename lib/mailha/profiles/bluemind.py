@@ -120,9 +120,10 @@ _SPOOL: dict[str, tuple[str, ...]] = {
     "/var/spool/bm-docs": ("core",), "/var/spool/bm-elasticsearch": ("elasticsearch",),
     "/var/spool/bm-hsm": ("core",), "/var/spool/postfix": ("postfix", "ysnp"),
     "/var/lib/postgresql": ("postgresql",)}
+# The archive partitions of Cyrus are in bm-hsm.
 _WITH_CYRUS: dict[str, tuple[str, ...]] = {
-    **_SPOOL, "/var/spool/cyrus": ("cyrus",), "/var/spool/sieve": ("cyrus",),
-    "/var/lib/cyrus": ("cyrus",)}
+    **_SPOOL, "/var/spool/bm-hsm": ("core", "cyrus"), "/var/spool/cyrus": ("cyrus",),
+    "/var/spool/sieve": ("cyrus",), "/var/lib/cyrus": ("cyrus",)}
 _SINCE_4: dict[str, tuple[str, ...]] = {
     "/var/spool/bm-hollowed": ("core",), "/var/spool/bm-mapi": ("mapi",)}
 

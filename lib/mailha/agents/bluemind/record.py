@@ -40,6 +40,13 @@ def keep(call: Call, machine: Machine, seen: list[Sight]) -> None:
         before = last_run.read(machine, directory, patience)
         if before is not None and before.version.text == version.text:
             return
+        if before is not None and version.older(before.version):
+            # The record is what keeps older software from newer data; only 'mailha accept-version'
+            # takes it back.
+            call.log.warning(f"BlueMind {version} is installed on this node, which is older than "
+                             f"{before.version} that ran on this data; it would not be started "
+                             "again: update this node")
+            return
         begun = machine.clock.wall() - max(map(machine.processes.age, core.processes), default=0.0)
         unpacked = installed.unpacked_at(machine, patience)
         if unpacked is not None and begun < unpacked:

@@ -25,6 +25,8 @@ _EVERYWHERE = ("bm-pimp.service", "bm-iptables.service")
 # Seconds for bm-pimp, which reads how much memory the node has and writes a few files.
 _LONGEST_PIMP = 60.0
 _PAUSE = 0.1
+# Seconds for which core may be in the state NOT_INSTALLED, should it pass through it.
+_LONGEST_NOT_INSTALLED = 10.0
 
 
 class BlueMindStart(MailServerStart):
@@ -34,6 +36,7 @@ class BlueMindStart(MailServerStart):
         super().__init__(call, machine)
         self._version: Version | None = None
         self._state = ""
+        self._not_installed_since: float | None = None
 
     def complete(self, recorded: set[str]) -> bool:
         """Tell whether a record names all services; where the parameter names none, it does."""
@@ -92,7 +95,9 @@ class BlueMindStart(MailServerStart):
             self._state = state.ask(machine, timeout)
             if self._state in state.ADMINISTRATIVE:
                 without = talk.REFUSED_MEANWHILE
-            elif self._state not in ("", state.RUNNING):
+            elif self._state == state.NOT_INSTALLED:
+                self._refuse_to_initialise()
+            if self._state not in ("", state.RUNNING, *state.ADMINISTRATIVE):
                 raise errors.Failed(f"bm-core is in the state {self._state}")
         elif self._state in state.ADMINISTRATIVE:
             without = talk.REFUSED_MEANWHILE
@@ -111,6 +116,21 @@ class BlueMindStart(MailServerStart):
             self._state = now
             greetings.check(machine, service, timeout, talk.REFUSED_MEANWHILE)
         authentication.require(machine, service)
+
+    def _refuse_to_initialise(self) -> None:
+        """Raise errors.NotAllowedHere once bm-core has said for a while that it is not installed.
+
+        Its budget is minutes, in which anybody could initialise it.
+        """
+        now = self._machine.clock.monotonic()
+        if self._not_installed_since is None:
+            self._not_installed_since = now
+        if now - self._not_installed_since >= _LONGEST_NOT_INSTALLED:
+            raise errors.NotAllowedHere(
+                "bm-core says that it is not installed (state NOT_INSTALLED): its database does "
+                "not know this installation, and anybody could begin a new one",
+                remedy=f"compare {self._call.parameters['config_dir']}/mcast.id with that of the "
+                       "node that ran last, and see which database bm-core has been given")
 
     def explain(self, service: Service, release: Release | None) -> str:
         """Return the last words of a dead service, or what kept systemd from starting it."""

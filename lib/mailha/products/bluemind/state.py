@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 RUNNING = "RUNNING"
 STARTING = "STARTING"
+NOT_INSTALLED = "NOT_INSTALLED"
+"""It does not find its installation in the database, and lets anybody begin a new one."""
 ADMINISTRATIVE = ("UPGRADE", "MAINTENANCE", "CLONING", "DEMOTED")
 """States into which an administrator brings it, with a wizard that needs it to run."""
 # Services do say these, but none of them is a reason to wait.
-_OTHERS = ("NOT_INSTALLED", "STOPPING", "UNKNOWN")
+_OTHERS = (NOT_INSTALLED, "STOPPING", "UNKNOWN")
 
 PORT = 8090
 _QUESTION = (b"GET /api/system/installation/state HTTP/1.1\r\nHost: localhost\r\n"
