@@ -248,6 +248,14 @@ def test_debians_empty_units_are_seen_through(mailnode: Node) -> None:
     mailnode.stops()
 
 
+def test_a_unit_may_leave_it_to_systemd_where_its_program_is(mailnode: Node) -> None:
+    """Debian 13: ExecStart=postfix debian-systemd-start."""
+    mailnode.unit("postfix").properties["ExecStart"] = [
+        ("postfix", ["postfix", "debian-systemd-start"], False)]
+    mailnode.started()
+    assert mailnode.monitor().code == 0
+
+
 def test_an_instance_of_a_template_does_not_hide_a_real_unit(mailnode: Node) -> None:
     """From Debian 13 on postfix.service is the real one, and postfix@.service is for others."""
     mailnode.machine.systemd.add("postfix@-.service", FakeUnit(program=Program("/bin/other")))
