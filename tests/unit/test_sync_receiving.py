@@ -13,7 +13,7 @@ import pytest
 from sync_receiver import ReceivingNode
 from sync_sender import PATIENCE
 
-from mailha.sync import judging, wire
+from mailha.sync import judging, packages, wire
 from mailha.sync.kept import Kept
 from mailha.sync.state import State, locked
 
@@ -541,3 +541,27 @@ def test_a_manifest_that_cannot_be_written_stops_everything(bob: ReceivingNode) 
         answer = sender.batch((bob.file("/etc/a", "x"), "x"))
         assert (answer["type"], answer["code"]) == ("refused", "failed")
     assert not bob.path("/etc/a").exists()
+
+
+def test_a_defect_of_ours_is_told_in_one_line(bob: ReceivingNode,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> None:
+        raise KeyError("oops")
+
+    with bob.session() as sender:
+        monkeypatch.setattr(judging, "standing", broken)
+        bob.write("/etc/a", "x")
+        answer = sender.batch((bob.file("/etc/a", "y"), "y"))
+    assert answer["code"] == "failed" and "defect of mailha in the receiver" in answer["reason"]
+    assert bob.read("/etc/a") == "x"
+
+
+def test_a_reconcile_while_dpkg_works_is_put_off(bob: ReceivingNode,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    with bob.session() as sender:
+        monkeypatch.setattr(packages, "busy", lambda machine: "dpkg is working on this node")
+        assert sender.ask({"type": "reconciled"})["code"] == "busy"
+        answer = sender.batch((bob.file("/etc/a", "y"), "y"))
+        assert (answer["code"], answer["id"]) == ("busy", 1) and not bob.path("/etc/a").exists()
+        monkeypatch.undo()
+        sender.applied((bob.file("/etc/a", "y"), "y"))

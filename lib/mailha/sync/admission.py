@@ -13,6 +13,7 @@ from mailha.sync.hooks import SERVICES
 from mailha.sync.places import Places
 from mailha.sync.selection import MOST_PATTERNS, Selection
 from mailha.sync.trouble import ProtocolError, Refused
+from mailha.system import locks
 from mailha.system.machine import Machine
 from mailha.system.units import SystemdUnavailable
 
@@ -88,7 +89,11 @@ class Admission:
         The lock is the evidence, because the kernel takes it away with the sender; systemd is
         asked too, since a sender that is only being started is one.
         """
-        active = packages.held(self._machine.root + self._places.sender_lock)
+        try:
+            active = locks.holder(self._machine.root + self._places.sender_lock) is not None
+        except OSError as error:
+            raise errors.Failed(f"cannot tell whether {own_name()} sends itself: "
+                                f"{self._places.sender_lock}: {error.strerror}") from None
         if not active and ask_systemd and self._machine.systemd.running():
             unit = self._places.unit
             try:

@@ -16,7 +16,7 @@ KINDS = (FILE, DIRECTORY, SYMLINK)
 LONGEST_PATH = 4095
 """Bytes (PATH_MAX less its NUL)."""
 LONGEST_NAME = 255
-LARGEST_FILE = 256 << 20
+LARGEST_FILE = 64 << 20
 """Bytes. Nothing that is larger is configuration."""
 LARGEST_ATTRIBUTE = 65536
 """Bytes (XATTR_SIZE_MAX)."""

@@ -7,6 +7,7 @@ sent; see mailha.sync.replica.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
 from mailha.sync import channel
@@ -23,6 +24,12 @@ APPLYING = 180.0
 
 LARGEST_BATCH = 64 << 20
 """Bytes of content that are read into memory at a time."""
+
+AT_A_TIME = 128
+"""Changes in a batch: enough to share the waiting for the disk, few enough to begin early."""
+
+UNDER_WAY = 3
+"""Batches that are sent before the first of them has been answered."""
 
 FOREIGN = "foreign"
 CHANGED = "changed"
@@ -230,9 +237,15 @@ class Exchange:
 
     def _carry(self, changes: Iterable[tuple[str, Entry | None, bytes]], outcome: Outcome,
                force: bool) -> None:
-        """Send changes in batches, and take in what became of them."""
+        """Send changes in batches, and take in what became of them.
+
+        Several batches are under way at a time: the next one is read here while the one before
+        becomes durable over there. What is deleted stays together in one batch, because its
+        receiver has to see how much it is.
+        """
+        under_way: deque[dict[str, str | None]] = deque()
         batch: dict[str, str | None] = {}
-        size = 0
+        size, most = 0, AT_A_TIME
         for path, entry, content in changes:
             if not batch:
                 self._number += 1
@@ -240,25 +253,38 @@ class Exchange:
             if entry is None:
                 self._stream.send({"type": "delete", "path": path})
                 batch[path] = None
+                most = MOST_CHANGES
             else:
                 self._stream.send({"type": "put", "entry": entry.to_message(),
                                    "length": len(content)})
                 self._stream.send_data(content)
                 batch[path] = entry.fingerprint
                 size += len(content)
-            if len(batch) >= MOST_CHANGES or size >= LARGEST_BATCH:
-                self._commit(batch, outcome)
-                batch, size = {}, 0
+            if len(batch) >= most or size >= LARGEST_BATCH:
+                self._commit(batch, under_way, outcome)
+                batch, size, most = {}, 0, AT_A_TIME
         if batch:
-            self._commit(batch, outcome)
+            self._commit(batch, under_way, outcome)
+        while under_way:
+            self._take_in(under_way, outcome)
 
-    def _commit(self, batch: dict[str, str | None], outcome: Outcome) -> None:
+    def _commit(self, batch: dict[str, str | None], under_way: deque[dict[str, str | None]],
+                outcome: Outcome) -> None:
+        """End a batch; if enough are under way, wait for the answer to the first."""
         self._stream.send({"type": "commit"})
         self._stream.flush(APPLYING)
+        under_way.append(batch)
+        if len(under_way) > UNDER_WAY:
+            self._take_in(under_way, outcome)
+
+    def _take_in(self, under_way: deque[dict[str, str | None]], outcome: Outcome) -> None:
+        """Take in what became of the batch that was sent first of those under way."""
+        number = self._number - len(under_way) + 1
+        batch = under_way.popleft()
         answer = self._answer("applied", APPLYING)
-        if answer.get("id") != self._number:
+        if answer.get("id") != number:
             raise ProtocolError(f"the receiver answers batch {answer.get('id')!r} in place of "
-                                f"{self._number}")
+                                f"{number}")
         failed = set()
         for problem in answer.get("problems", ()):
             path, code = str(problem["path"]), str(problem["code"])

@@ -8,14 +8,12 @@ Both are read from the package manager's own files and locks, without starting i
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import fnmatch
 import os
-import struct
 from typing import Sequence
 
 from mailha import errors
+from mailha.system import locks
 from mailha.system.machine import Machine
 
 DPKG_STATUS = "/var/lib/dpkg/status"
@@ -24,9 +22,6 @@ LOCKS = {"dpkg": ("/var/lib/dpkg/lock", "/var/lib/dpkg/lock-frontend"),
          "rpm": tuple(f"{directory}/.rpm.lock" for directory in RPM_DATABASES)}
 LARGEST = 256 << 20
 RPM_TIMEOUT = 20.0
-
-# struct flock of fcntl(2): type, whence, start, length, pid.
-_LOCK = struct.Struct("hhqqi")
 
 
 def busy(machine: Machine) -> str:
@@ -42,19 +37,11 @@ def busy(machine: Machine) -> str:
 
 
 def held(path: str) -> bool:
-    """Tell whether another process holds a lock (fcntl) on a file, without taking it."""
+    """Tell whether another process holds a lock on a file; one that cannot be asked is not held."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return locks.holder(path) is not None
     except OSError:
         return False
-    try:
-        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK,
-                             _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-        return bool(_LOCK.unpack(answer)[0] != fcntl.F_UNLCK)
-    except OSError as error:
-        return error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EBADF)
-    finally:
-        os.close(descriptor)
 
 
 class Packages:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, Callable, Iterable, TypeVar
 
 from mailha import errors
+from mailha.ocf import defect
 from mailha.sync import admission, wire
 from mailha.sync.admission import SENDER, Admission, Hello
 from mailha.sync.answering import Answers
@@ -63,6 +64,11 @@ def serve(machine: Machine, reader: int, writer: int) -> None:
     except errors.MailhaError as error:
         _tell(stream, {"type": "refused", "code": "failed", "reason": error.reason,
                        "remedy": error.remedy})
+    # The one place that may catch everything: who reads a traceback on another node?
+    except Exception as error:
+        _tell(stream, {"type": "refused", "code": "failed", "remedy": "report it to the authors "
+                       "of mailha", "reason": f"defect of mailha in the receiver: "
+                       f"{type(error).__name__} at {defect.place_of(error)}: {error}"})
 
 
 def finish_hooks(machine: Machine, resource: str, selection: Selection, services: list[str], *,
@@ -176,8 +182,7 @@ class _Session:
         if kind == "batch":
             self._batch(message)
         elif kind == "reconciled":
-            self._guarded(self._state.reconciled)
-            self._send({"type": "reconciled"})
+            self._send(self._unless_busy(self._reconciled))
         else:
             raise ProtocolError(f"there is no message {kind[:40]!r}")
 
@@ -190,12 +195,7 @@ class _Session:
         spool = Spool(self._machine.root + self._places.state_directory)
         try:
             changes = self._changes(spool)
-            try:
-                answer = self._guarded(lambda: self._apply(changes, force))
-            except Refused as refused:
-                if refused.refusal != "busy":
-                    raise
-                answer = refusal(refused)
+            answer = self._unless_busy(lambda: self._apply(changes, force))
             self._send({**answer, "id": number})
         finally:
             spool.close()
@@ -243,6 +243,22 @@ class _Session:
         return {"type": "applied",
                 "problems": [problem.to_message() for problem in result.problems],
                 "conflicts": _copies(result.conflicts), "unsent": _copies(result.unsent)}
+
+    def _reconciled(self) -> dict[str, Any]:
+        self._state.reconciled()
+        return {"type": "reconciled"}
+
+    def _unless_busy(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return the answer that the work gives, or that packages are just being changed.
+
+        That passes, and the connection goes on. Raises Refused for anything else.
+        """
+        try:
+            return self._guarded(work)
+        except Refused as refused:
+            if refused.refusal != "busy":
+                raise
+            return refusal(refused)
 
     def _guarded(self, work: Callable[[], Outcome]) -> Outcome:
         """Do what changes something: under the lock, if the sender may still. Raises Refused."""

@@ -9,19 +9,13 @@ A recurring monitor loads this module.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import struct
-
 from mailha import errors
 from mailha.sync.places import Places
+from mailha.system import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailha.system.machine import Machine
-
-_FLOCK = struct.Struct("hhqqi")     # struct flock where files may be larger than 2 GiB
-_QUESTION = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 def holder(machine: Machine, resource: str) -> int:
@@ -31,16 +25,6 @@ def holder(machine: Machine, resource: str) -> int:
     """
     path = Places(resource).sender_lock
     try:
-        descriptor = os.open(machine.root + path, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-    except OSError as error:
-        raise errors.Failed(f"cannot look at {path}: {error.strerror}") from None
-    try:
-        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, _QUESTION)
+        return locks.holder(machine.root + path) or 0
     except OSError as error:
         raise errors.Failed(f"cannot ask who holds {path}: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
-    kind, _, _, _, pid = _FLOCK.unpack(answer)
-    return 0 if kind == fcntl.F_UNLCK else int(pid)
