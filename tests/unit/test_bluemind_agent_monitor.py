@@ -146,6 +146,31 @@ def test_a_service_that_is_mute_fails_the_deep_monitor_alone(mailnode: Node, nam
     assert answer.code == 1 and name in answer.reason
 
 
+@pytest.mark.parametrize("name, port", [("postfix", 25), ("cyrus", 1143)])
+def test_a_flood_of_clients_restarts_nothing(mailnode: Node, name: str, port: int) -> None:
+    """All processes in use: connections wait. A restart would cut everybody who is served."""
+    program = mailnode.unit(name).program
+    assert program is not None
+    program.children += [Program(f"/opt/{name}-child") for _ in range(12)]
+    mailnode.started()
+    mailnode.script(name, port).mood = "mute"
+    answer = mailnode.monitor(10)
+    assert answer.code == 190 and "may be in use" in answer.reason
+    mailnode.script(name, port).mood = "refuses"
+    assert mailnode.monitor(10).code == 1
+
+
+def test_a_database_that_recovers_is_left_to_it(mailnode: Node) -> None:
+    """A restart would begin the recovery again."""
+    mailnode.started()
+    body = b"SFATAL\0C57P03\0Mthe database system is in recovery mode\0\0"
+    mailnode.script("postgresql", 5432).answers = {
+        b"postgres": b"E" + (len(body) + 4).to_bytes(4, "big") + body}
+    mailnode.script("webserver", 8080).mood = "mute"
+    answer = mailnode.monitor(10)
+    assert answer.code == 190 and "recovery mode" in answer.reason
+
+
 def test_without_its_socket_for_passwords_ysnp_has_failed(mailnode: Node) -> None:
     mailnode.started()
     del mailnode.main("ysnp").open[MUX]
@@ -339,6 +364,48 @@ def test_what_cannot_touch_the_data_is_left_alone_by_a_probe(mailnode: Node) -> 
     assert answer.code == 7 and "left alone" in answer.log
     mailnode.machine.systemd.start(mailnode.unit("elasticsearch").name)
     assert mailnode.probe().code == 1
+
+
+@pytest.mark.parametrize("name", ["postfix", "postgresql"])
+def test_a_local_daemon_of_the_passive_node_cannot_touch_the_data(mailnode: Node,
+                                                                  name: str) -> None:
+    """Every Debian has a mail server of its own; a doubt would restart the active node's."""
+    for path in mailnode.profile.directories:
+        mailnode.machine.unmount(path)
+    mailnode.machine.systemd.start(mailnode.unit(name).name)
+    answer = mailnode.probe()
+    assert answer.code == 7 and "left alone" in answer.log
+    assert mailnode.probe(require_mount="false").code == 1
+
+
+HAND_STARTED = [
+    ("/usr/lib/cyrus/bin/master", ["/usr/sbin/cyrmaster", "-d"], True),
+    ("/usr/lib/cyrus/bin/imapd", ["imapd", "-U", "30"], True),
+    ("/usr/lib/cyrus/bin/master", ["master", "-C", "/srv/one/etc/imapd.conf"], False),
+    ("/usr/lib/postfix/sbin/master", ["/usr/lib/postfix/sbin/master", "-w"], True),
+    ("/usr/lib/postgresql/15/bin/postgres", ["postgres", "-D", "/var/lib/postgresql/15/main"],
+     True),
+    ("/usr/lib/postgresql/15/bin/postgres", ["postgres", "-D", "/srv/other"], False),
+    ("/usr/lib/postgresql/15/bin/postgres", ["postgres: checkpointer"], False)]
+
+
+@pytest.mark.parametrize("executable, arguments, ours", HAND_STARTED)
+def test_what_was_started_by_hand_on_the_data_is_seen_and_ended(
+        mailnode: Node, executable: str, arguments: list[str], ours: bool) -> None:
+    mailnode.machine.files.put("/usr/lib/postgresql/15/bin/postgres", b"")
+    stray = mailnode.machine.processes.run(Program(executable, arguments=arguments))
+    assert mailnode.probe().code == (1 if ours else 7)
+    if ours:
+        assert mailnode.start().code == 1
+    assert mailnode.stop().code == 0 and stray.here is not ours
+
+
+def test_a_hand_started_one_is_ended_by_a_stop_after_a_start_too(mailnode: Node) -> None:
+    mailnode.started()
+    stray = mailnode.machine.processes.run(Program("/usr/lib/cyrus/bin/imapd",
+                                                   arguments=["imapd"]))
+    mailnode.stops()
+    assert not stray.here
 
 
 def test_without_systemd_processes_decide(mailnode: Node) -> None:

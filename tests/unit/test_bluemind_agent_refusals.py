@@ -248,6 +248,47 @@ def test_debians_empty_units_are_seen_through(mailnode: Node) -> None:
     mailnode.stops()
 
 
+def test_of_several_databases_the_one_on_blueminds_port_counts(mailnode: Node) -> None:
+    """Debian makes 16/main on the next port when the package of PostgreSQL 16 is installed."""
+    systemd = mailnode.machine.systemd
+    database = mailnode.unit("postgresql").program
+    del systemd._units["bm-postgresql.service"]
+    for version, port in (("15", "port = 5432"), ("16", "port = 5433\t# of Debian")):
+        mailnode.machine.files.put(f"/etc/postgresql/{version}/main/postgresql.conf", port.encode())
+        systemd.add(f"postgresql@{version}-main.service", FakeUnit(program=database))
+    mailnode.started()
+    assert "postgresql@15-main.service" in mailnode.launched()
+    assert "postgresql@16-main.service" not in mailnode.launched()
+
+
+def test_a_required_service_without_a_unit_is_named(make_bluemind: Make) -> None:
+    """A node that lacks a package would else take over without IMAP, and say nothing."""
+    log = make_bluemind("4.9", without=["cyrus", "xmpp"]).start().log
+    assert "there are no units here for cyrus, which BlueMind 4.9.2-1 has" in log
+
+
+def test_a_required_service_that_is_disabled_is_a_warning(mailnode: Node) -> None:
+    """BlueMind's own restore leaves such files, and so does a copy of /etc/bm."""
+    mailnode.machine.files.put(BM + "bm-cyrus-imapd.disabled", b"")
+    mailnode.machine.files.put(BM + "bm-tika.disabled", b"")
+    log = mailnode.start().log
+    assert "WARNING: cyrus is left out" in log and "INFO: tika is left out" in log
+
+
+def test_an_upgrade_of_the_database_that_waits_is_a_warning(mailnode: Node) -> None:
+    mailnode.machine.files.put(BM + "pg.need.postupgrade", b"")
+    assert "upgrades PostgreSQL's data at this start" in mailnode.start().log
+
+
+def test_a_file_without_a_host_is_a_warning_and_a_mark_at_its_begin_hides_nothing(
+        mailnode: Node) -> None:
+    mailnode.machine.files.put(BM + "bm.ini", b"db = bj\n")
+    assert "bm.ini names no host" in mailnode.start().log
+    mailnode.stops()
+    mailnode.machine.files.put(BM + "bm.ini", b"\xef\xbb\xbfhost = 192.0.2.77\n")
+    mailnode.refuses(1, "192.0.2.77")
+
+
 def test_a_unit_may_leave_it_to_systemd_where_its_program_is(mailnode: Node) -> None:
     """Debian 13: ExecStart=postfix debian-systemd-start."""
     mailnode.unit("postfix").properties["ExecStart"] = [

@@ -105,6 +105,10 @@ def _group(call: Call, machine: Machine, record: Active | None,
     if record is None:
         return named
     recorded = {service.name: service for service in record.services}
+    for service in named.services:
+        if service.name in recorded:
+            # What is searched for depends on what is mounted now, and is not recorded.
+            recorded[service.name].search = service.search
     more = [service for service in named.services if service.name not in recorded]
     # Without systemd there are processes only, whatever start has found.
     manager = named.manager if not machine.systemd.running() else record.manager

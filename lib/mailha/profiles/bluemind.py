@@ -176,6 +176,16 @@ SERVICES = {name: profile for release in reversed(RELEASES)
 
 CORE = "core"
 
+POSTFIX_PROGRAMS = ("/usr/lib/postfix/sbin/master", "/usr/libexec/postfix/master",
+                    "/usr/lib/postfix/master", "/usr/lib/postfix/bin/master")
+POSTGRESQL_PROGRAMS = (("/usr/lib/postgresql", "{}/{}/bin/postgres"), ("/usr", "{}/{}/bin/postgres"))
+"""Directories with one directory for each version (/usr/pgsql-15), and where its program is."""
+POSTGRESQL_DATA = "/var/lib/postgresql"
+CYRUS_FILE = "/etc/imapd.conf"
+
+NOT_EVERYWHERE = ("locator", "mq", "zookeeper", "kafka")
+"""Services without which mail does not go on where they are, and that not every build has."""
+
 
 def of_release(release: tuple[int, int]) -> ReleaseProfile:
     """Return the profile for a release such as (4, 9); the last one for what is newer."""

@@ -203,10 +203,15 @@ def strays(machine: Machine, services: list[Service], *, tools: bool = False
     still waits for its database has written none. tools: whether to look for those, too.
     """
     wanted = {service.name: service.programs(tools=tools) for service in services}
-    found = machine.processes.find_each(set().union(*wanted.values()))
+    searched = {each.path for service in services for each in service.search}
+    found = machine.processes.find_each(searched.union(*wanted.values()))
     strange = {service.name: [process for path in sorted(wanted[service.name])
                               for process in found.get(path, []) if service.claims(process)]
                for service in services}
+    for service in services:
+        for each in service.search:
+            strange[service.name] += [process for process in found.get(each.path, [])
+                                      if each.fits(process)]
     mains = {service.main: service.name for service in services if service.main}
     for main, processes in (machine.processes.find_java(mains) if mains else {}).items():
         strange[mains[main]] += processes

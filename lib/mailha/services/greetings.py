@@ -49,7 +49,8 @@ class Unfit(errors.Failed):
     """A service does not greet as a working one does.
 
     said: the line that it said instead; "" when it said none. cause: as of ConnectionFailed
-    ("timeout", "refused"...), "answer" when it did answer.
+    ("timeout", "refused"...), "answer" when it did answer, "starting" when it did and is about to
+    serve (PostgreSQL in its recovery).
     """
 
     def __init__(self, reason: str, *, said: str = "", cause: str = "answer") -> None:
@@ -115,7 +116,8 @@ def _ask(machine: Machine, service: Service, listening: Listening, host: str,
                 complaint = binary.postgresql(connection, left) \
                     if listening.protocol == "postgresql" else binary.milter(connection, left)
                 if complaint:
-                    raise Unfit(f"{name} {complaint}", said=complaint)
+                    raise Unfit(f"{name} {complaint}", said=complaint,
+                                cause="starting" if complaint.startswith("says") else "answer")
             elif listening.protocol != "connect":
                 _talk(connection, listening.protocol, name, left)
     except ConnectionFailed as error:

@@ -41,6 +41,27 @@ class Listening:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class Searched:
+    """A program that is looked for where a service may run outside of its unit.
+
+    path: the program. option: the one that tells whose data it works on, "" if all are the
+    service's. usual: what holds where it is not given. below: how its value begins.
+    """
+
+    __slots__ = ("path", "option", "usual", "below")
+
+    def __init__(self, path: str, option: str = "", usual: str = "", below: str = "") -> None:
+        self.path = path
+        self.option = option
+        self.usual = usual
+        self.below = below
+
+    def fits(self, process: Process) -> bool:
+        """Tell whether a process that runs the program works on the service's data."""
+        return not self.option or configuration_of(
+            process.arguments, self.usual, self.option).startswith(self.below)
+
+
 class Service:
     """One service of a group.
 
@@ -57,12 +78,13 @@ class Service:
     option: the one that names the configuration to its programs. helpers: paths of programs that
     its program starts and that go on without it; then the one process that runs the program leads,
     and speaks for all. tools: paths of programs that work on the data for a while, started by it or
-    by hand. Helpers and tools are its own where they were given its configuration.
+    by hand. Helpers and tools are its own where they were given its configuration. search: programs
+    by which it is found outside of its unit, where no program is known that its unit has to run.
     """
 
     __slots__ = ("name", "unit", "program", "main", "arguments", "configuration",
                  "default_configuration", "listens", "pipes", "pid_file", "needs", "touches_data",
-                 "settle", "option", "helpers", "tools", "asked")
+                 "settle", "option", "helpers", "tools", "asked", "search")
 
     def __init__(self, name: str, *, unit: str, program: str = "", arguments: Sequence[str] = (),
                  configuration: str = "", default_configuration: str = "",
@@ -70,7 +92,7 @@ class Service:
                  needs: Sequence[str] = (), touches_data: bool = False,
                  settle: float = 1.0, main: str = "", option: str = "-c",
                  helpers: Sequence[str] = (), tools: Sequence[str] = (),
-                 asked: Sequence[Listening] = ()) -> None:
+                 asked: Sequence[Listening] = (), search: Sequence[Searched] = ()) -> None:
         self.name = name
         self.main = main
         self.unit = unit
@@ -80,6 +102,7 @@ class Service:
         self.default_configuration = default_configuration
         self.listens = tuple(listens)
         self.asked = tuple(asked)
+        self.search = tuple(search)
         self.pipes = tuple(pipes)
         self.pid_file = pid_file
         self.needs = tuple(needs)

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import os
+
 from mailha import errors
 from mailha.agents.bluemind import plan
 from mailha.mailserver.examination import Examination
 from mailha.mailserver.patience import share
 from mailha.products.bluemind import ini, units
 from mailha.profiles import bluemind as profile
-from mailha.services.service import Service
+from mailha.services.service import Group, Service
 from mailha.storage import mountinfo
 
 TYPE_CHECKING = False
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from mailha.system.units import Unit
 
 CLONE = "continuous.clone"
+POSTUPGRADE = "pg.need.postupgrade"
 _LARGEST = 1 << 16
 
 
@@ -45,6 +48,10 @@ class BlueMindExamination(Examination):
         """Return a service under the name that its unit has here."""
         return plan.service(name, self._profile(name), self._units[name].name,
                             lmtp_apart=plan.LMTPD in self.names)
+
+    def group(self) -> Group:
+        """Return the group of the services that can run here."""
+        return plan.searched(self._call, self._machine, super().group())
 
     def package(self, name: str) -> str:
         """Return the package of a service, which is called as its unit is."""
@@ -80,6 +87,8 @@ class BlueMindExamination(Examination):
         self.names = [name for name in wanted if named or name == profile.CORE
                       or self._units[name].load != "not-found"]
         self._all = tuple(self.names)
+        if not named:
+            self._warn_of_absent()
         yield from self._disabled()
         yield from super().software()
 
@@ -89,6 +98,10 @@ class BlueMindExamination(Examination):
             return
         for name in self.release.files:
             yield from self._missing(name)
+        upgrade = f"{self._directory}/{POSTUPGRADE}"
+        if self._machine.files.exists(upgrade):
+            self._call.log.warning(f"{upgrade} is there: BlueMind upgrades PostgreSQL's data at "
+                                   "this start, which takes time and room and cannot be undone")
         clone = f"{self._directory}/{CLONE}"
         if self._machine.files.exists(clone):
             yield errors.NotAllowedHere(
@@ -158,6 +171,16 @@ class BlueMindExamination(Examination):
         return any(self._profile(name).unit.startswith("bm-") and self._profile(name).main
                    for name in self.names)
 
+    def _warn_of_absent(self) -> None:
+        """Warn of services of the release without a unit here: a node that lacks a package."""
+        absent = [name for name in self.release.services
+                  if name not in self.names and name not in self.optional()
+                  and name not in profile.NOT_EVERYWHERE]
+        if absent:
+            self._call.log.warning(
+                f"there are no units here for {', '.join(absent)}, which BlueMind {self.version} "
+                "has: mail will do without, unless another resource or machine runs them")
+
     def _strange(self, names: list[str]) -> Iterator[errors.MailhaError]:
         """Report services that the installed release does not have."""
         for name in names:
@@ -182,7 +205,8 @@ class BlueMindExamination(Examination):
                     remedy=f"remove {path} if this node is to run BlueMind")
             else:
                 self.names.remove(name)
-                self._call.log.info(f"{name} is left out: {path} says that it is disabled")
+                log = self._call.log.info if name in self.optional() else self._call.log.warning
+                log(f"{name} is left out: {path} says that it is disabled")
         self._all = tuple(self.names)
 
     def _missing(self, name: str) -> Iterator[errors.MailhaError]:
@@ -192,7 +216,7 @@ class BlueMindExamination(Examination):
             content = self._machine.files.read(path, _LARGEST)
         except OSError as error:
             # Whoever validates without being root may not read it.
-            if not isinstance(error, PermissionError):
+            if not isinstance(error, PermissionError) or os.geteuid() == 0:
                 yield errors.NotAllowedHere(
                     f"{path} cannot be read: {error.strerror}", remedy=_cure(name))
             return
@@ -203,6 +227,9 @@ class BlueMindExamination(Examination):
             yield errors.NotAllowedHere(f"{path} is empty", remedy=_cure(name))
         elif name == ini.NAME:
             self._settings = ini.parse(content)
+            if not self._settings.values.get("host"):
+                self._call.log.warning(f"{path} names no host, so whether its address is on this "
+                                       "node is not known")
 
 
 def _cure(name: str) -> str:

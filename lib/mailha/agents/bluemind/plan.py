@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from mailha import errors
 from mailha.mailserver import sharing
-from mailha.products.bluemind import installed, units
+from mailha.products.bluemind import installed, strays, units
 from mailha.profiles import bluemind as profile
 from mailha.services.service import DIRECT, SYSTEMD, Group, Listening, Service
 from mailha.storage.version import Version
@@ -95,8 +95,15 @@ def probed(call: Call, machine: Machine) -> Group:
 
     Without what the administrator has disabled, unless it runs all the same.
     """
-    group = sharing.without_others(
-        call, machine, _group(call, machine, services(release(call, machine))))
+    its = release(call, machine)
+    group = sharing.without_others(call, machine, _group(call, machine, services(its)))
+    if call.parameters["require_mount"]:
+        here = strays.mounted_here(machine, its.directories, patience(call))
+        for each in group.services:
+            # Every Debian has a Postfix of its own. While the data is elsewhere it cannot touch it,
+            # and a probe that doubted it would restart the service on the active node.
+            each.touches_data = each.touches_data and strays.may_touch(its.directories, here,
+                                                                       each.name)
     return Group(group.resource, group.manager,
                  [each for each in group.services if not is_disabled(call, machine, each.unit)
                   or machine.cgroups.populated(usual(each.unit))], group.optional)
@@ -127,10 +134,25 @@ def _group(call: Call, machine: Machine, known: dict[str, ServiceProfile]) -> Gr
             present.add(profile.CORE)
     except SystemdUnavailable:
         found = {name: _likely(machine, fixed) for name, fixed in wanted.items()}
-    return Group(call.resource, SYSTEMD if machine.systemd.running() else DIRECT,
-                 [service(name, fixed, found[name], lmtp_apart=LMTPD in present)
-                  for name, fixed in wanted.items() if name in present],
-                 call.parameters["optional_services"])
+    group = Group(call.resource, SYSTEMD if machine.systemd.running() else DIRECT,
+                  [service(name, fixed, found[name], lmtp_apart=LMTPD in present)
+                   for name, fixed in wanted.items() if name in present],
+                  call.parameters["optional_services"])
+    return searched(call, machine, group)
+
+
+def searched(call: Call, machine: Machine, group: Group) -> Group:
+    """Return the group with the programs by which services are found outside of their units.
+
+    Only of services that may touch the data, because it is mounted here.
+    """
+    directories = profile.RELEASES[1].directories
+    here = strays.mounted_here(machine, directories, patience(call)) \
+        if call.parameters["require_mount"] else frozenset(directories)
+    for each in group.services:
+        if strays.may_touch(directories, here, each.name):
+            each.search = tuple(strays.programs(machine, each.name))
+    return group
 
 
 def _likely(machine: Machine, fixed: ServiceProfile) -> str:

@@ -15,6 +15,7 @@ from mailha.products.bluemind import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from mailha.mailserver.conversation import Unfit
     from mailha.ocf import Call
     from mailha.services.evidence import Sight
     from mailha.services.service import Group
@@ -24,6 +25,9 @@ REFUSED_MEANWHILE = ("imap", "pop3", "lmtp", "sieve", "ping", "http")
 """Protocols that are refused, or mute, in every state but RUNNING."""
 
 CORE = "core"
+# Services that let a connection wait while all their processes are in use: a flood of spam must not
+# restart everything. And from how many processes on that is believed.
+CROWDED, CROWD = ("postfix", "cyrus"), 10
 # Seconds that core may take for its state: a Java machine that cleans up its memory is mute for
 # some. And the part of the budget of that.
 LONGEST, SHARE = 20.0, 0.4
@@ -90,6 +94,7 @@ def converse(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> N
     if unfit and not without and _state(machine, call) not in ("", state.RUNNING):
         # It has been brought into another state since it was asked.
         return
+    _excuse(unfit, {sight.service.name: len(sight.processes) for sight in seen})
     conversation.judge(group, unfit)
     for service in services:
         authentication.require(machine, service)
@@ -97,6 +102,24 @@ def converse(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> N
     health = index.health(machine, services, max(1.0, call.left() / 4))
     if health:
         raise errors.Degraded(health)
+
+
+def _excuse(unfit: Unfit, processes: dict[str, int]) -> None:
+    """Raise errors.Degraded if the only fault is one that a restart would make worse.
+
+    processes: how many each service has.
+    """
+    reasons = [error.reason for service, error in unfit]
+    if any(error.cause == "starting" for _, error in unfit):
+        # What asks the database is mute meanwhile; a restart would begin the recovery again.
+        raise errors.Degraded(f"{'; '.join(reasons)}; it heals by itself when PostgreSQL has "
+                              "recovered")
+    if unfit and all(service.name in CROWDED and error.cause == "timeout"
+                     and processes.get(service.name, 0) >= CROWD for service, error in unfit):
+        raise errors.Degraded(
+            f"{'; '.join(reasons)}: all of its processes may be in use ("
+            + ", ".join(f"{processes[service.name]} of {service.name}" for service, _ in unfit)
+            + ")", remedy="see who keeps them busy; raise default_process_limit or maxchild")
 
 
 def _state(machine: Machine, call: Call) -> str:

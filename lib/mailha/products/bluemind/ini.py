@@ -33,7 +33,7 @@ class Settings:
 def parse(content: bytes) -> Settings:
     """Read the file: "key = value" a line; sections, comments and all else are passed over."""
     values: dict[str, str] = {}
-    for line in content.decode("utf-8", "replace").splitlines():
+    for line in content.decode("utf-8-sig", "replace").splitlines():
         text = line.strip()
         if not text or text[0] in "#;[":
             continue

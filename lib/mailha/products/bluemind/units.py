@@ -8,6 +8,8 @@ postfix@-.service. A resource that watched the first would never notice anything
 
 from __future__ import annotations
 
+from mailha import errors
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Mapping
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from mailha.system.machine import Machine
     from mailha.system.units import Unit
 
+PORT = 5432
 _CLUSTERS = "/etc/postgresql"
 _INSTANCES = {"postfix.service": ("postfix@-.service",)}
 # What a unit runs that only groups others.
@@ -46,12 +49,31 @@ def candidates(machine: Machine, profile: ServiceProfile) -> list[str]:
 
 
 def _clusters(machine: Machine) -> list[tuple[str, str]]:
-    """Return version and name of Debian's clusters of PostgreSQL, the newest first."""
+    """Return version and name of Debian's clusters of PostgreSQL, the newest first.
+
+    Those on BlueMind's port stand before all others: Debian makes a new cluster, on the next free
+    port, when the package of a new version is installed.
+    """
     versions = sorted((each for each in machine.files.names(_CLUSTERS)
                        if each.replace(".", "", 1).isdigit()),
                       key=lambda text: [int(part) for part in text.split(".")], reverse=True)
-    return [(version, cluster) for version in versions
-            for cluster in machine.files.names(f"{_CLUSTERS}/{version}")]
+    found = [(version, cluster) for version in versions
+             for cluster in machine.files.names(f"{_CLUSTERS}/{version}")]
+    return sorted(found, key=lambda each: _port(machine, *each) != PORT)
+
+
+def _port(machine: Machine, version: str, cluster: str) -> int:
+    """Return the port of a cluster; PostgreSQL's own where its file names none, or is not there."""
+    try:
+        content = machine.files.read(f"{_CLUSTERS}/{version}/{cluster}/postgresql.conf")
+    except (OSError, errors.MailhaError):
+        return PORT
+    found = PORT
+    for line in content.decode("utf-8", "replace").splitlines():
+        words = line.partition("#")[0].replace("=", " ").split()
+        if words[:1] == ["port"] and len(words) > 1 and words[1].isascii() and words[1].isdigit():
+            found = int(words[1][:6])
+    return found
 
 
 def _first(machine: Machine, names: list[str], seen: dict[str, Unit], timeout: float) -> Unit:
