@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 from fake_programs import KILL, TERM, Program, Running
+from mailha.system.cgroups import usual
 from mailha.system.units import NO_SUCH_UNIT, UNIT_MASKED, SystemdUnavailable, Unit, UnitError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class FakeUnit:
     @property
     def cgroup(self) -> str:
         """Where its processes are."""
-        return f"/system.slice/{self.name}"
+        return usual(self.name)
 
 
 class FakeSystemd:

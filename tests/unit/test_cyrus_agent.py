@@ -17,6 +17,7 @@ from mailha.products.cyrus import cyrusconf, listeners
 from mailha.services import active
 from mailha.storage import acceptance, last_run
 from mailha.storage.version import Version
+from mailha.system.cgroups import usual
 
 
 @pytest.fixture
@@ -48,6 +49,19 @@ def test_the_record_of_the_start_knows_every_program_of_the_instance(node: Node)
     assert f"{BIN}/reconstruct" in service.tools and MASTER not in service.helpers
 
 
+def test_while_systemd_executes_itself_anew_nothing_is_doubted(node: Node) -> None:
+    """An update of the C library does so; its control group is where the agent looks then."""
+    node.started()
+    node.machine.systemd.unavailable = True
+    assert node.monitor().code == 0
+    assert node.stop().code == 0 and node.alive(node.one) == []
+
+
+def test_the_unit_names_no_slice_so_that_its_control_group_is_known_without_systemd() -> None:
+    unit = Path(__file__).parents[2] / "units" / "mailha-cyrus@.service"
+    assert "Slice=" not in unit.read_text()
+
+
 def test_the_version_is_recorded_with_the_data(node: Node) -> None:
     node.started()
     record = Path(node.one.root, last_run.NAME).read_text()
@@ -64,7 +78,7 @@ def test_a_monitor_at_depth_0_asks_nobody_and_has_no_child(node: Node) -> None:
 def test_a_monitor_reads_the_master_and_not_its_thousands_of_children(node: Node) -> None:
     node.started()
     for _ in range(50):
-        node.machine.processes.run(node.one.child("imapd"), f"/system.slice/{node.one.unit}")
+        node.machine.processes.run(node.one.child("imapd"), usual(node.one.unit))
     read: list[int] = []
     original = node.machine.processes.read
 
@@ -441,7 +455,7 @@ def test_a_service_with_all_processes_in_use_is_degraded_and_not_restarted(node:
     node.started()
     node.one.scripts["imap"].mood = "mute"
     for _ in range(2):
-        node.machine.processes.run(node.one.child("imapd"), f"/system.slice/{node.one.unit}")
+        node.machine.processes.run(node.one.child("imapd"), usual(node.one.unit))
     answer = node.monitor(level=10)
     assert answer.code == 190 and "all 3 processes of imap are in use" in answer.reason
     assert "line 5: maxchild" in answer.reason
@@ -457,7 +471,7 @@ def test_the_processes_of_the_buddy_do_not_fill_a_service(node: Node) -> None:
     node.started()
     node.one.scripts["imap"].mood = "mute"
     for _ in range(9):
-        node.machine.processes.run(node.two.child("imapd"), f"/system.slice/{node.two.unit}")
+        node.machine.processes.run(node.two.child("imapd"), usual(node.two.unit))
     assert node.monitor(level=10).code == 1
 
 

@@ -155,7 +155,9 @@ are Debian's own. server1 is at home on alice, server2 on bob.
         """Return how many processes each instance has on a node, and what they have used."""
         found = []
         for server in SERVERS:
-            group = f"/sys/fs/cgroup/system.slice/{server.unit}"
+            # A template has a slice of its own for all of its instances.
+            group = ("/sys/fs/cgroup/system.slice/"
+                     f"system-mailha\\x2dcyrus.slice/{server.unit}")
             said = lab.execute(node, ["cat", f"{group}/cgroup.procs", f"{group}/cpu.stat"],
                                timeout=20, check=False).stdout
             processes = re.findall(r"^\d+$", said, re.MULTILINE)
