@@ -35,7 +35,8 @@ SECRET = "correct-horse"
 REASON = "ocf-exit-reason:"
 VERSIONS = {"3.5": "3.5.19-1", "4.1": "4.1.6-1", "4.9": "4.9.2-1", "5.1": "5.1.0-1"}
 TIMEOUTS = {"start": 900, "stop": 600, "monitor": 60, "validate-all": 20, "reload-agent": 20}
-ABSENT = {"mq", "ips", "keydb", "zookeeper", "kafka", "xivobridge"}
+ABSENT = {"mq", "ips", "keydb", "zookeeper", "kafka", "xivobridge", "syncclient0", "syncclient1",
+          "syncclient2", "syncclient3"}
 """Services that are not on every node."""
 HTTP = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 PASSWORD_WANTED = b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0"

@@ -112,10 +112,27 @@ def test_the_memory_of_the_java_machines_is_sized_before(mailnode: Node) -> None
 
 def test_a_unit_of_the_target_that_nobody_knows_is_named(mailnode: Node) -> None:
     wants = "/etc/systemd/system/bluemind.target.wants"
-    for name in ("bm-core.service", "bm-pimp.service", "bm-cyrus-syncclient@0.service"):
+    for name in ("bm-core.service", "bm-pimp.service", "bm-other.service"):
         mailnode.machine.files.put(f"{wants}/{name}", b"")
     log = mailnode.start().log
-    assert "bm-cyrus-syncclient@0.service" in log and "wants bm-core" not in log
+    assert "bm-other.service" in log and "wants bm-core" not in log
+
+
+def test_clients_of_cyrus_are_run_where_they_are_wanted(mailnode: Node) -> None:
+    """Without them bm-core hears of no new mail. A template has an instance of every name."""
+    for number in (0, 1, 2, 3):
+        mailnode.machine.systemd.add(f"bm-cyrus-syncclient@{number}.service",
+                                     FakeUnit(program=Program("/usr/sbin/sync_client")))
+    for number in (0, 1):
+        mailnode.machine.files.put("/etc/systemd/system/bluemind.target.wants/"
+                                   f"bm-cyrus-syncclient@{number}.service", b"")
+    mailnode.started()
+    launched = mailnode.launched()
+    assert [unit for unit in launched if "syncclient" in unit] == [
+        "bm-cyrus-syncclient@0.service", "bm-cyrus-syncclient@1.service"]
+    assert launched.index("bm-cyrus-imapd.service") < launched.index(
+        "bm-cyrus-syncclient@0.service")
+    mailnode.stops()
 
 
 # Truly serving

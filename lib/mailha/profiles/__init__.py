@@ -18,17 +18,19 @@ class ServiceProfile:
     would damage the data. configured: whether it reads a configuration file of its name. role: what
     it does for whom, in one word. listens: (protocol, host, port) of what it always listens on.
     asked: the same of what it listens on while it serves. optional: whether mail goes on without
-    it.
+    it. wanted: whether it is there only where another unit wants it: an instance of a template,
+    which has one of every name.
     """
 
     __slots__ = ("unit", "others", "program", "arguments", "main", "needs", "touches_data",
-                 "configured", "role", "listens", "asked", "optional")
+                 "configured", "role", "listens", "asked", "optional", "wanted")
 
     def __init__(self, unit: str, *, others: tuple[str, ...] = (), program: str = "",
                  arguments: tuple[str, ...] = (), main: str = "", needs: tuple[str, ...] = (),
                  touches_data: bool = False, configured: bool = True, role: str = "",
                  listens: tuple[tuple[str, str, int], ...] = (),
-                 asked: tuple[tuple[str, str, int], ...] = (), optional: bool = False) -> None:
+                 asked: tuple[tuple[str, str, int], ...] = (), optional: bool = False,
+                 wanted: bool = False) -> None:
         self.unit = unit
         self.others = others
         self.program = program
@@ -41,3 +43,4 @@ class ServiceProfile:
         self.listens = listens
         self.asked = asked
         self.optional = optional
+        self.wanted = wanted

@@ -109,6 +109,11 @@ _4_0 = {
     "eas": _EAS, "mapi": _MAPI, "xmpp": _XMPP, "sds-proxy": _SDS, "xivobridge": _XIVO,
     "php-fpm": _PHP, "nginx": _NGINX,
 }
+# They carry what Cyrus gets to bm-core, which shows no new mail without them; late 4.x has them.
+_4_2 = {**_4_0, **{
+    f"syncclient{number}": ServiceProfile(
+        f"bm-cyrus-syncclient@{number}.service", role="mail", configured=False, touches_data=True,
+        needs=("core", "cyrus"), optional=True, wanted=True) for number in range(4)}}
 _5 = {
     "postgresql": _POSTGRESQL, "node": _NODE, "elasticsearch": _ELASTICSEARCH, "tika": _TIKA,
     "keydb": _KEYDB, "zookeeper": _ZOOKEEPER, "kafka": _KAFKA, "core": _CORE_5, "ysnp": _YSNP,
@@ -160,7 +165,7 @@ RELEASES = (
     ReleaseProfile("3.x", (3, 0), _3, _WITH_CYRUS, _FILES, sysv=True),
     ReleaseProfile("4.0 and 4.1", (4, 0), _4_0, {**_WITH_CYRUS, **_SINCE_4},
                    (*_FILES, "server.uid")),
-    ReleaseProfile("4.2 to 4.9", (4, 2), _4_0, {**_WITH_CYRUS, **_SINCE_4},
+    ReleaseProfile("4.2 to 4.9", (4, 2), _4_2, {**_WITH_CYRUS, **_SINCE_4},
                    (*_FILES, "server.uid"), target=True),
     ReleaseProfile("5.x", (5, 0), _5, {**_SPOOL, "/var/spool/cyrus": ("core",), **_SINCE_4},
                    (*_FILES, "server.uid"), target=True),
@@ -178,7 +183,8 @@ CORE = "core"
 
 POSTFIX_PROGRAMS = ("/usr/lib/postfix/sbin/master", "/usr/libexec/postfix/master",
                     "/usr/lib/postfix/master", "/usr/lib/postfix/bin/master")
-POSTGRESQL_PROGRAMS = (("/usr/lib/postgresql", "{}/{}/bin/postgres"), ("/usr", "{}/{}/bin/postgres"))
+POSTGRESQL_PROGRAMS = (("/usr/lib/postgresql", "{}/{}/bin/postgres"),
+                       ("/usr", "{}/{}/bin/postgres"))
 """Directories with one directory for each version (/usr/pgsql-15), and where its program is."""
 POSTGRESQL_DATA = "/var/lib/postgresql"
 CYRUS_FILE = "/etc/imapd.conf"

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 SERVICES = ("postgresql", "node", "elasticsearch", "locator", "mq", "tika", "keydb", "zookeeper",
             "kafka", "core", "ysnp", "milter", "cyrus", "lmtpd", "postfix", "hps", "webserver",
             "eas", "mapi", "xmpp", "ips", "sds-proxy", "keycloak", "xivobridge", "php-fpm",
-            "nginx")
-OPTIONAL = "tika keydb eas mapi xmpp ips sds-proxy keycloak xivobridge php-fpm"
+            "nginx", "syncclient0", "syncclient1", "syncclient2", "syncclient3")
+OPTIONAL = ("tika keydb eas mapi xmpp ips sds-proxy keycloak xivobridge php-fpm syncclient0 "
+            "syncclient1 syncclient2 syncclient3")
 NONE = "none"
 
 

@@ -9,6 +9,7 @@ postfix@-.service. A resource that watched the first would never notice anything
 from __future__ import annotations
 
 from mailha import errors
+from mailha.system.units import Unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
     from mailha.profiles import ServiceProfile
     from mailha.system.machine import Machine
-    from mailha.system.units import Unit
 
 PORT = 5432
+# Who may want an instance, and where links for that are.
+_WHO = ("bluemind.target", "bm-cyrus-imapd.service", "multi-user.target")
+_PLACES = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
 _CLUSTERS = "/etc/postgresql"
 _INSTANCES = {"postfix.service": ("postfix@-.service",)}
 # What a unit runs that only groups others.
@@ -34,7 +37,17 @@ def find(machine: Machine, services: Mapping[str, ServiceProfile], timeout: floa
     names = {name: candidates(machine, profile) for name, profile in services.items()}
     seen = machine.systemd.units(list(dict.fromkeys(
         each for candidate in names.values() for each in candidate)), timeout=timeout)
-    return {name: _first(machine, each, seen, timeout) for name, each in names.items()}
+    found = {name: _first(machine, each, seen, timeout) for name, each in names.items()}
+    for name, profile in services.items():
+        if profile.wanted and not _is_wanted(machine, profile.unit):
+            found[name] = Unit(profile.unit, "not-found", "inactive", "dead")
+    return found
+
+
+def _is_wanted(machine: Machine, unit: str) -> bool:
+    """Tell whether another unit wants this instance of a template, and not only could."""
+    return any(unit in machine.files.names(f"{place}/{who}.wants")
+               for place in _PLACES for who in _WHO)
 
 
 def candidates(machine: Machine, profile: ServiceProfile) -> list[str]:
