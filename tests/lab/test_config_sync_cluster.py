@@ -96,12 +96,12 @@ def runs_on(lab: Lab, node: str, seen_by: str = "bob") -> bool:
     found = places(lab, seen_by)
     # While it starts, it is shown as if it ran already.
     return all(found.get(name) == [node] for name in (*GROUP, "sync")) \
-        and "pending" not in sh(lab, seen_by, "crm_mon -1 --output-as=xml | grep 'id=\"sync\"'")
+        and 'pending="Starting"' not in sh(lab, seen_by, "crm_mon -1 --output-as=xml")
 
 
 def findings(lab: Lab, seen_by: str = "bob") -> List[str]:
     """Return code and reason of each monitor of the resource that did not say 0."""
-    return [f"{failure.get('exitstatus')} {failure.get('exitreason')}"
+    return [f"{failure.get('exitcode')} {failure.get('exitreason')}"
             for failure in state(lab, seen_by).iter("failure")
             if str(failure.get("op_key", "")).startswith("sync_monitor")]
 
@@ -164,7 +164,7 @@ def test_what_is_changed_on_the_passive_node_is_reported_and_put_right(lab: Lab)
 
 
 def test_a_peer_without_ssh_never_moves_the_mail(lab: Lab) -> None:
-    sh(lab, "bob", "systemctl stop ssh; pkill -KILL -x sshd || :")
+    sh(lab, "bob", "systemctl kill --signal=KILL ssh; systemctl stop ssh")
     sh(lab, "alice", "echo changed >/etc/app/while-away")
     wait_for("the finding", lambda: any(each.startswith("190") and "bob" in each
                                         for each in findings(lab)))
@@ -200,7 +200,7 @@ def test_the_survivor_has_what_was_acknowledged_and_sets_aside_what_was_not(lab:
     flush(lab, "alice")
     generation = int(re.findall(r"\d+", sh(lab, "alice", "cat /srv/mail/.mailha-sync-generation-*"
                                            ))[0])
-    sh(lab, "bob", "systemctl stop ssh; pkill -KILL -x sshd || :")
+    sh(lab, "bob", "systemctl kill --signal=KILL ssh; systemctl stop ssh")
     sh(lab, "alice", "echo lost >/etc/app/unsent; echo 'three@example.com three' >"
        f"{MAP}; sync")
     lab.pull_plug("alice")

@@ -125,6 +125,7 @@ class Replica(threading.Thread):
         self._channel = Channel(peer)
         self._questions: list[Question] = []
         self._lock = threading.Lock()
+        self._begun = threading.Event()
         self._stopping = False
         self._unstable: dict[str, float] = {}
         self._retry_now = False
@@ -144,6 +145,10 @@ class Replica(threading.Thread):
         """Do not wait any longer for what is waited for."""
         self._retry_now = True
         self._wake()
+
+    def wait_begun(self, seconds: float) -> None:
+        """Wait until it is known whether the peer can be reached at all."""
+        self._begun.wait(seconds)
 
     @property
     def connected(self) -> bool:
@@ -313,6 +318,8 @@ class Replica(threading.Thread):
     def _show(self, state: str) -> None:
         if state in (IN_STEP, CONNECTING):
             self.trouble = None
+        if state != CONNECTING:
+            self._begun.set()
         if state != self.state:
             self.state = state
             self._surroundings.changed()

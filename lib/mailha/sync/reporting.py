@@ -24,6 +24,9 @@ SUCCESS, DEGRADED = errors.SUCCESS, errors.DEGRADED
 LAG = 5.0
 """Seconds after which a change that has not been acknowledged is something to be told."""
 
+CONNECTED = 5.0
+"""Seconds that a comparison waits for a connection that is just being made for the first time."""
+
 LONGEST_VERIFY = 120.0
 LONGEST_FLUSH = 3600.0
 SHOWN = 3
@@ -144,6 +147,8 @@ class Report:
         end = time.monotonic() + timeout
         asked = []
         for replica in self._sender.replicas:
+            # One that has just begun is about to be there, which is no trouble.
+            replica.wait_begun(min(CONNECTED, timeout / 2))
             if replica.connected or (push and replica.state != PAUSED):
                 question = Question(push=push, force=force,
                                     progress=functools.partial(_progress, tell, replica.node))
