@@ -356,6 +356,18 @@ def test_a_probe_on_the_passive_node_is_not_running(mailnode: Node) -> None:
     assert mailnode.probe().code == 7
 
 
+@pytest.mark.parametrize("mounted", [True, False])
+def test_a_dead_disk_is_waited_for_once_whatever_number_of_directories_is_on_it(
+        mailnode: Node, mounted: bool) -> None:
+    if not mounted:
+        for path in mailnode.profile.directories:
+            mailnode.machine.unmount(path)
+    mailnode.machine.children.hanging.add("*")
+    assert mailnode.probe().code == 7
+    answer = mailnode.stop()
+    assert answer.code == 0 and answer.seconds < 60.0
+
+
 def test_what_cannot_touch_the_data_is_left_alone_by_a_probe(mailnode: Node) -> None:
     """A probe that says 1 on the passive node restarts the service on the active one."""
     mailnode.machine.systemd.start(mailnode.unit("node").name)

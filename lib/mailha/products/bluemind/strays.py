@@ -44,17 +44,21 @@ def mounted_here(machine: Machine, directories: Mapping[str, tuple[str, ...]],
                  timeout: float) -> frozenset[str]:
     """Return the shared directories whose data is there, and not merely their place.
 
-    timeout: seconds for each. Where that cannot be told it is taken to be there: a writer that is
-    overlooked is worse than one that is doubted.
+    timeout: seconds for all of them. Where that cannot be told it is taken to be there: a writer
+    that is overlooked is worse than one that is doubted. One silent disk is waited for, and then
+    nothing more is asked: a probe has a minute for all that it does.
     """
+    deadline = machine.clock.monotonic() + timeout
     found = set()
     for path in directories:
+        left = deadline - machine.clock.monotonic()
         try:
-            mounted.require(machine, path, timeout=timeout)
+            if left > 0:
+                mounted.require(machine, path, timeout=left)
         except mounted.NotMounted:
             continue
         except errors.MailhaError:
-            pass
+            deadline = machine.clock.monotonic()
         found.add(path)
     return frozenset(found)
 
