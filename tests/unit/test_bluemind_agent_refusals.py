@@ -331,6 +331,21 @@ def test_a_clone_over_the_data_can_be_right_nowhere(mailnode: Node) -> None:
     assert (DATA / "crm_stonith_off.xml").exists()
 
 
+@pytest.mark.parametrize("services", ["", "core nginx tika"])
+def test_validate_warns_on_a_node_without_systemd_and_without_bluemind(mailnode: Node,
+                                                                       services: str) -> None:
+    """crm and pcs ask on whatever machine the administrator sits at."""
+    mailnode.machine.systemd.is_running = False
+    for name in ("bm.ini", "bm-core.tok", "mcast.id", "server.uid"):
+        mailnode.machine.files.remove(BM + name)
+    answer = mailnode.call("validate-all", services=services)
+    assert answer.code == 0 and "WARNING: systemd does not run" in answer.log
+    mailnode.machine.systemd.is_running = True
+    mailnode.install(None)
+    answer = mailnode.call("validate-all", services=services)
+    assert answer.code == 0 and "WARNING: BlueMind is not installed here" in answer.log
+
+
 def test_without_systemd_there_is_nothing_to_start(mailnode: Node) -> None:
     mailnode.machine.systemd.is_running = False
     mailnode.refuses(5, "systemd does not run")

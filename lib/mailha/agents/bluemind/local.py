@@ -46,8 +46,8 @@ class BlueMindExamination(Examination):
 
     def service(self, name: str) -> Service:
         """Return a service under the name that its unit has here."""
-        return plan.service(name, self._profile(name), self._units[name].name,
-                            lmtp_apart=plan.LMTPD in self.names)
+        unit = self._units[name].name if name in self._units else self._profile(name).unit
+        return plan.service(name, self._profile(name), unit, lmtp_apart=plan.LMTPD in self.names)
 
     def group(self) -> Group:
         """Return the group of the services that can run here."""
