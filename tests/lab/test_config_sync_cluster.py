@@ -160,7 +160,7 @@ def test_what_is_changed_on_the_passive_node_is_reported_and_put_right(lab: Lab)
     sh(lab, "bob", "mailha sync kept --all-seen")
     clean(lab)
     wait_for("a monitor without a finding", lambda: not findings(lab))
-    assert runs_on(lab, "alice")
+    wait_for("the group on alice", functools.partial(runs_on, lab, "alice"))
 
 
 def test_a_peer_without_ssh_never_moves_the_mail(lab: Lab) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PROGRAM = "/usr/sbin/attrd_updater"
 INTERVAL = 5.0
 TIMEOUT = 10.0
+DAMPING = "2s"
+"""For so long Pacemaker gathers values before it writes them, all with one write."""
 PREFIX = "mailha-sync"
 
 NAMES = ("state", "lag", "differing", "conflicts")
@@ -70,7 +72,8 @@ class Notice(threading.Thread):
                 continue
             try:
                 self._machine.children.run(
-                    [PROGRAM, "-n", attribute(self._settings.resource, name), "-U", value],
+                    [PROGRAM, "-n", attribute(self._settings.resource, name), "-U", value,
+                     "-d", DAMPING],
                     timeout=TIMEOUT)
                 self._told[name] = value
             except errors.MailhaError:
