@@ -185,6 +185,18 @@ def test_a_master_with_another_configuration_in_the_unit_is_not_ours(node: Node)
     assert answer.code == 1 and "does not run" in answer.reason
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "127.0.0.1", "::1", "::ffff:0.0.0.0"])
+def test_an_address_that_all_instances_have_in_common_can_be_right_nowhere(node: Node, address: str
+                                                                           ) -> None:
+    """cyrus.conf and parameter would agree, and the instance would take the other one's mail."""
+    shown = f"[{address}]" if ":" in address else address
+    node.one.conf_text = node.one.conf_text.replace(node.one.address, shown)
+    node.write(node.one)
+    answer = node.start(ip=address)
+    assert answer.code == 6 and "is no floating address" in answer.reason
+    assert node.stop(ip=address).code == 0 and node.probe(ip=address).code == 7
+
+
 def test_a_start_on_what_serves_disturbs_nothing(node: Node) -> None:
     node.started()
     before = node.main(node.one)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from mailha.mailserver.parameters import MANUAL_NODE, REQUIRE_MOUNT, require_stonith
 from mailha.ocf import Parameter
 from mailha.profiles.cyrus import USER
+from mailha.system.addresses import canonical
 from mailha.validation.network import Address
 from mailha.validation.text import Choice, Path, User
 
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def contradictions(parameters: Mapping[str, Any]) -> Iterable[str]:
-    """Return which parameters contradict each other."""
+    """Return which parameters contradict each other, or what an instance is for."""
+    ip = canonical(parameters["ip"])
+    if ip in ("0.0.0.0", "::") or ip == "::1" or ip.startswith("127."):
+        yield (f"ip={parameters['ip']} is no floating address: the other instances would have it "
+               "in common; name the address of an IPaddr2 in front of this resource")
     if not parameters["instance_root"]:
         for name in ("imapd_conf", "cyrus_conf"):
             if not parameters[name]:
