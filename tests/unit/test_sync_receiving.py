@@ -13,9 +13,13 @@ import pytest
 from sync_receiver import ReceivingNode
 from sync_sender import PATIENCE
 
-from mailha.sync import judging, packages, wire
+from mailha.sync import judging, packages, receiving, wire
 from mailha.sync.kept import Kept
+from mailha.sync.manifest import Manifest
+from mailha.sync.selection import Selection
 from mailha.sync.state import State, locked
+from mailha.system.child_failures import ChildFailed
+from mailha.system.children import Finished
 
 
 @pytest.fixture
@@ -565,3 +569,59 @@ def test_a_reconcile_while_dpkg_works_is_put_off(bob: ReceivingNode,
         assert (answer["code"], answer["id"]) == ("busy", 1) and not bob.path("/etc/a").exists()
         monkeypatch.undo()
         sender.applied((bob.file("/etc/a", "y"), "y"))
+
+
+class TestHooksOfASession:
+    """What has to be done afterwards is done, whatever ends first."""
+
+    class Children:
+        """Notes the commands that are run."""
+
+        def __init__(self, fails: bool = False) -> None:
+            self.commands: list[list[str]] = []
+            self.fails = fails
+
+        def run(self, argv: Any, timeout: float) -> Finished:
+            """Note a command."""
+            self.commands.append(list(argv))
+            if self.fails:
+                raise ChildFailed("sysctl ended with 255", command=list(argv), exit_code=255)
+            return Finished(0)
+
+    def test_the_connection_ends_and_it_is_done_all_the_same(self, bob: ReceivingNode) -> None:
+        bob.machine.children = children = self.Children()       # type: ignore[assignment]
+        with bob.session(sysctl=True) as sender:
+            sender.applied((bob.file("/etc/sysctl.conf", "a = 1"), "a = 1"))
+        assert children.commands == [["sysctl", "--system"]]
+        assert Manifest.load(bob.machine, bob.places).hooks == set()
+
+    def test_what_a_killed_receiver_left_is_done_by_the_next_connection(
+            self, bob: ReceivingNode) -> None:
+        bob.machine.children = children = self.Children()       # type: ignore[assignment]
+        self.left(bob)
+        with bob.session(sysctl=True):
+            pass
+        assert children.commands == [["sysctl", "--system"]]
+
+    def test_or_by_the_start_of_the_resource_on_this_node(self, bob: ReceivingNode) -> None:
+        bob.machine.children = children = self.Children()       # type: ignore[assignment]
+        self.left(bob)
+        assert receiving.finish_hooks(bob.machine, bob.places.resource, Selection(["/etc"]), [],
+                                      sysctl=True) == {}
+        assert children.commands == [["sysctl", "--system"]]
+        assert Manifest.load(bob.machine, bob.places).hooks == set()
+
+    def test_a_failure_is_told_and_it_stays_due(self, bob: ReceivingNode) -> None:
+        bob.machine.children = self.Children(fails=True)        # type: ignore[assignment]
+        self.left(bob)
+        failures = receiving.finish_hooks(bob.machine, bob.places.resource, Selection(["/etc"]),
+                                          [], sysctl=True)
+        assert failures == {"sysctl": "sysctl ended with 255"}
+        assert Manifest.load(bob.machine, bob.places).hooks == {"sysctl"}
+
+    def left(self, bob: ReceivingNode) -> None:
+        """Leave what a receiver leaves that was killed before it did what was due."""
+        bob.places.make(bob.machine)
+        manifest = Manifest.load(bob.machine, bob.places)
+        manifest.pending({"/etc/sysctl.conf": "1" * 64}, ["sysctl"])
+        manifest.close()
