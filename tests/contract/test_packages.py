@@ -11,19 +11,15 @@ import io
 import os
 import re
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Dict, Iterator, List, Set
 
 import pytest
-from twonode import image, layer
+from packaging_tools import machine_with_tools
 from twonode.sandbox import Sandbox
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-
-TOOLS = layer.Recipe("packaging", ("debhelper", "dh-python", "lintian", "rpm", "make", "dpkg-dev",
-                                   "fakeroot"))
 
 SOURCES = ("Makefile", "LICENSE", "README.md", "CHANGELOG.md", "setup.cfg", "agents", "bin",
            "fence", "lib/mailha", "units", "examples", "debian", "rpm", "man")
@@ -41,9 +37,7 @@ VERSION = "0.1.0"
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Sandbox]:
     """A machine with the tools of both worlds, the sources of the suite, and no suite installed."""
-    suite = os.environ.get("LAB_SUITE", "bookworm")
-    tools = layer.ensure(suite, TOOLS, lambda line: print(line, file=sys.stderr))
-    with Sandbox(image.ensure(suite), layers=[tools], suite=False) as sandbox:
+    with machine_with_tools() as sandbox:
         sandbox.run(["tar", "-C", "/usr/src", "-xf", "-"], input=sources(), timeout=LIMIT,
                     check=True)
         yield sandbox

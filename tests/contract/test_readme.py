@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from twonode import image
+from packaging_tools import machine_with_tools
 from twonode.sandbox import Sandbox
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -25,10 +25,12 @@ def node() -> Iterator[Sandbox]:
     """A machine with the cluster's tools, and the checkout in /checkout."""
     if os.geteuid():
         pytest.skip("the sandbox needs root")
-    with Sandbox(image.ensure(os.environ.get("LAB_SUITE", "bookworm")), suite=False) as sandbox:
-        for folder in ("agents", "bin", "fence", "lib", "units"):
+    with machine_with_tools() as sandbox:
+        for folder in ("agents", "bin", "examples", "fence", "lib", "man", "units"):
             shutil.copytree(CHECKOUT / folder, sandbox.path("/checkout") / folder,
                             ignore=shutil.ignore_patterns("__pycache__"))
+        for file in ("Makefile", "README.md", "CHANGELOG.md"):
+            shutil.copy(CHECKOUT / file, sandbox.path("/checkout") / file)
         yield sandbox
 
 
