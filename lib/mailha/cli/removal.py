@@ -19,6 +19,7 @@ from mailha.cli import guards
 from mailha.cli.terminal import Terminal
 from mailha.cluster import cib, mark, resources
 from mailha.services import active
+from mailha.sync import places, sender
 from mailha.system.machine import Machine
 
 NAME = "removal"
@@ -62,7 +63,9 @@ def run(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> No
 
 def _running(machine: Machine) -> errors.MailhaError | None:
     """Find resources of mailha that run on this node."""
-    names = sorted({name for directory in RECORDS for name in _names(machine, directory)})
+    names = sorted({name for directory in RECORDS for name in _names(machine, directory)}
+                   | {name for name in _names(machine, places.RUN_DIRECTORY)
+                      if sender.holder(machine, name)})
     if not names:
         return None
     several = len(names) > 1
