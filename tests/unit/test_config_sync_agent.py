@@ -187,6 +187,23 @@ def test_a_stop_kills_what_does_not_let_go(node: Node) -> None:
     assert not node.pid() and node.machine.clock.monotonic() - begin < 10
 
 
+def test_a_stop_that_waits_for_pacemaker_in_the_queue_of_systemd_tells_the_sender_itself(
+        node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Pacemaker is being stopped: systemd holds back what is ordered to stop after it.
+    node.do("start")
+    node.unit.queued = True
+    told = []
+
+    def kill(pid: int, number: int) -> None:
+        told.append(number)
+        node.machine.processes.table[pid].signal(number)
+
+    monkeypatch.setattr(os, "kill", kill)
+    begin = node.machine.clock.monotonic()
+    assert node.do("stop", timeout=40000) is None
+    assert told == [15] and node.machine.clock.monotonic() - begin < 3
+
+
 def test_only_a_sender_that_survives_being_killed_fails_a_stop(node: Node) -> None:
     node.unit.program = Program("/usr/sbin/mailha", unkillable=True)
     node.do("start")

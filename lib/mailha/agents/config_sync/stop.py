@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 PATIENCE = 8.0
 """Seconds after which it is killed. It lets go by itself after 5 (mailha.sync.sending.FLUSH)."""
 
+QUEUE_PATIENCE = 1.0
+"""Seconds that systemd may leave the stop in its queue. While Pacemaker itself is being stopped the
+order waits for Pacemaker, which waits for us; then the sender is told directly."""
+
 PAUSE = 0.05
 LONGEST_FAREWELL = 5.0
 """Seconds for taking the attributes out of the cluster, which nothing depends on."""
@@ -40,7 +44,7 @@ def stop(call: Call, machine: Machine) -> None:
     begin = machine.clock.monotonic()
     end = begin + call.left() * 0.8
     kill_at = begin + min(PATIENCE, call.left() * 0.5)
-    _signal(call, machine, _TERM)
+    job = _signal(call, machine, _TERM)
     killed = False
     while _lives(call, machine):
         now = machine.clock.monotonic()
@@ -49,6 +53,10 @@ def stop(call: Call, machine: Machine) -> None:
             raise errors.Failed(f"the sender (process {pid}) survives SIGKILL",
                                 remedy="see what it hangs in: cat "
                                        f"/proc/{pid}/stack")
+        if job and now >= begin + QUEUE_PATIENCE:
+            if _is_held_back(call, machine, job):
+                _tell(call, machine, _TERM)
+            job = ""
         if now >= kill_at and not killed:
             call.log.warning("the sender does not stop; killing it")
             _signal(call, machine, _KILL)
@@ -59,26 +67,42 @@ def stop(call: Call, machine: Machine) -> None:
         notice.withdraw(machine, call.resource, min(LONGEST_FAREWELL, call.left() / 2))
 
 
-def _signal(call: Call, machine: Machine, number: int) -> None:
-    """Let systemd stop the unit, or kill its processes; without systemd, signal the sender."""
+def _signal(call: Call, machine: Machine, number: int) -> str:
+    """Let systemd stop the unit, or kill its processes; without systemd, signal the sender.
+
+    Returns the job of a stop that systemd has taken on, "" for none.
+    """
     unit = Places(call.resource).unit
     if machine.systemd.running():
         try:
             if number == _KILL:
                 machine.systemd.kill(unit, number, timeout=call.left() / 4)
-            else:
-                machine.systemd.stop(unit, timeout=call.left() / 4)
-            return
+                return ""
+            return machine.systemd.stop(unit, timeout=call.left() / 4)
         except UnitError:
             pass            # there is no such unit; a sender may have been started by hand
         except SystemdUnavailable as error:
             call.log.warning(str(error))
+    _tell(call, machine, number)
+    return ""
+
+
+def _tell(call: Call, machine: Machine, number: int) -> None:
+    """Signal the sender itself."""
     pid = sender.holder(machine, call.resource)
     if pid:
         try:
             os.kill(pid, number)
         except ProcessLookupError:
             pass
+
+
+def _is_held_back(call: Call, machine: Machine, job: str) -> bool:
+    """Tell whether systemd has not begun to carry out an order."""
+    try:
+        return machine.systemd.job_state(job, timeout=call.left() / 4) == "waiting"
+    except errors.MailhaError:
+        return True         # nobody knows; to be told twice does the sender no harm
 
 
 def _lives(call: Call, machine: Machine) -> bool:
