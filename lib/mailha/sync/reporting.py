@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Mapping
 from mailha import errors
 from mailha.sync.control import Handler, Tell
 from mailha.sync.exchange import FOREIGN, Difference
-from mailha.sync.replica import CONNECTING, IN_STEP, PAUSED, Question, Replica
+from mailha.sync.replica import IN_STEP, PAUSED, Question, Replica
 
 if TYPE_CHECKING:
     from mailha.sync.sending import Sender
@@ -93,13 +93,11 @@ class Report:
         node, said = replica.node, []
         unsent, age = replica.backlog.size(), replica.backlog.age()
         waiting = f", {unsent} unsent for {age:.0f} s" if unsent else ""
-        if replica.state == PAUSED:
-            said.append(f"{replica.trouble}{waiting}")
-        elif not replica.connected:
-            if replica.state == CONNECTING and replica.trouble is None:
-                said.append(f"{node} is being connected to{waiting}")
-            else:
-                said.append(f"{replica.trouble}{waiting}")
+        trouble = replica.trouble
+        if not replica.connected:
+            reason = trouble.reason if trouble else f"{node} is being connected to"
+            remedy = f"; {trouble.remedy}" if trouble and trouble.remedy else ""
+            said.append(f"{reason}{waiting}{remedy}")
         elif age > LAG:
             said.append(f"{node} has not taken {unsent} for {age:.0f} s, such as "
                         f"{', '.join(replica.backlog.paths(1))}")
