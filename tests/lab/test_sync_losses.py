@@ -173,7 +173,8 @@ def test_nested_directories_with_a_file_arrive_at_once(nodes: SyncNodes) -> None
 
 def test_what_is_moved_within_out_and_in_is_where_it_belongs(nodes: SyncNodes) -> None:
     # lsyncd: a directory that is moved out stays, a move of what the target lacks fails.
-    nodes.alice.sh(f"mkdir -p {APP}/a/b /etc/aside; echo 1 > {APP}/a/b/file; rm -rf /etc/aside/*")
+    nodes.alice.sh(f"mkdir -p {APP}/a/b /etc/aside; echo 1 > {APP}/a/b/file; rm -rf /etc/aside/*; "
+                   f"echo 1 > {APP}/stays")
     nodes.acknowledged()
     nodes.alice.sh(f"mv {APP}/a {APP}/renamed; echo 2 > {APP}/renamed/b/file")
     nodes.acknowledged()
@@ -370,14 +371,21 @@ def test_an_overflow_of_the_kernels_queue_loses_nothing(nodes: SyncNodes) -> Non
     nodes.acknowledged()
     with nodes.alice.frozen():
         place = nodes.alice.path(APP)
-        for number in range(QUEUE // 4):
-            # Creation, modification, closing, change of mode: four events, of 4,096 files.
+        for number in range(20):
             (place / f"f{number}").write_text(f"{number}\n")
-            (place / f"f{number}").chmod(0o600)
+        for turn in range(QUEUE // 20 + 1):
+            # In turn, because the kernel makes one event of two equal ones in a row.
+            for number in range(20):
+                (place / f"f{number}").chmod(0o600 + turn % 2 * 0o40)
+        # None of this is in the queue any more.
         (place / "deleted").unlink()
         (place / "f0").write_text("the last word\n")
+        (place / "new").mkdir()
+        (place / "new/file").write_text("1\n")
     nodes.acknowledged()
     assert nodes.bob.read(f"{APP}/f0") == "the last word\n"
+    nodes.alice.write(f"{APP}/new/file", "2\n")
+    nodes.acknowledged()
 
 
 def test_what_changes_during_the_first_comparison_is_not_lost(nodes: SyncNodes) -> None:
