@@ -107,6 +107,25 @@ def test_the_deep_monitor_records_what_runs_after_an_update(mailnode: Node) -> N
     assert "runs on this data now" not in mailnode.monitor(10).log
 
 
+@pytest.mark.parametrize("level", [0, 10])
+def test_an_update_that_went_wrong_is_recorded_before_another_node_takes_over(mailnode: Node,
+                                                                              level: int) -> None:
+    """The new core has upgraded the database; whatever else fails, older software must not come."""
+    mailnode.started()
+    mailnode.machine.clock.sleep(100.0)
+    unpack(mailnode, "4.10.0-1")
+    mailnode.main("core").die()
+    mailnode.machine.clock.sleep(5.0)
+    mailnode.machine.systemd.start("bm-core.service")
+    mailnode.machine.clock.sleep(5.0)
+    if level:
+        mailnode.script("webserver", 8080).mood = "mute"
+    else:
+        mailnode.main("cyrus").die()
+    assert mailnode.monitor(level).code == 1
+    assert mailnode.last_run() == "4.10.0-1"
+
+
 def test_a_monitor_never_forgets_that_newer_software_ran(mailnode: Node) -> None:
     """Else whoever installs an old package makes way for old software over newer data."""
     mailnode.started()

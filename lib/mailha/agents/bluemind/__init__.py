@@ -65,13 +65,16 @@ def _unrecorded(call: Call, machine: Machine) -> Group:
 def _excuse(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> Degraded | None:
     """Return why missing services are not to be recovered, None if they are.
 
-    Who ran out of memory is told before the recovery takes the trace away.
+    Who ran out of memory is told before the recovery takes the trace away, and which version runs
+    is recorded before another node may take over.
     """
     from mailha import errors
+    from mailha.agents.bluemind import record
     from mailha.mailserver import updating
     from mailha.products.bluemind import memory
     for line in memory.news(machine, group.resource, seen, max(1.0, call.left() / 8)):
         call.log.warning(line)
+    record.keep(call, machine, seen)
     why = updating.excuse(machine, group.resource, _PACKAGES,
                           patience=call.parameters["update_timeout"],
                           timeout=max(1.0, call.left() / 4))

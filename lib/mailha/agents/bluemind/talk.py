@@ -91,6 +91,9 @@ def converse(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> N
     unfit = conversation.greet(call, machine, services, without)
     if unfit:
         unfit = conversation.insist(call, machine, unfit, without)
+    # Before anything is raised: an update that went wrong changes over to a node whose software may
+    # be the older one.
+    record.keep(call, machine, seen)
     if unfit and not without and _state(machine, call) not in ("", state.RUNNING):
         # It has been brought into another state since it was asked.
         return
@@ -98,7 +101,6 @@ def converse(call: Call, machine: Machine, group: Group, seen: list[Sight]) -> N
     conversation.judge(group, unfit)
     for service in services:
         authentication.require(machine, service)
-    record.keep(call, machine, seen)
     health = index.health(machine, services, max(1.0, call.left() / 4))
     if health:
         raise errors.Degraded(health)
