@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import bluemind_node
 import pytest
@@ -63,3 +65,17 @@ def make_bluemind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 def mailnode(make_bluemind: Callable[..., bluemind_node.Node]) -> bluemind_node.Node:
     """Return a node with BlueMind 4.9 on which nothing runs."""
     return make_bluemind()
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """Return a directory in memory, for what synchronises much: it waits for no disk.
+
+    A killed process loses nothing of it. Before Linux 6.6 it keeps no attributes of users.
+    """
+    place = Path("/dev/shm")
+    if not os.access(place, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=place) as directory:
+        yield Path(directory)

@@ -11,11 +11,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import tempfile
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
-import pytest
 from sync_receiver import ReceivingNode
 from sync_sender import Sender
 
@@ -101,17 +99,6 @@ def unharmed(node: ReceivingNode) -> None:
         assert node.path("/etc/replaced").stat().st_mode & 0o777 == 0o600
     if not node.path("/etc/deleted").exists():
         assert "/etc/deleted deleted" in node.kept()
-
-
-@pytest.fixture
-def memory(tmp_path: Path) -> Iterator[Path]:
-    """Return a directory in memory: a kill loses nothing of it, and it waits for no disk."""
-    place = Path("/dev/shm")
-    if not os.access(place, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=place) as directory:
-        yield Path(directory)
 
 
 def test_killed_before_any_step_it_leaves_the_old_or_the_new(memory: Path) -> None:

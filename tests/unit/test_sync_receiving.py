@@ -23,9 +23,9 @@ from mailha.system.children import Finished
 
 
 @pytest.fixture
-def bob(tmp_path: Path) -> ReceivingNode:
+def bob(memory: Path) -> ReceivingNode:
     """Return a passive node."""
-    return ReceivingNode(tmp_path)
+    return ReceivingNode(memory)
 
 
 def codes(answer: dict[str, Any]) -> dict[str, str]:
@@ -71,7 +71,8 @@ class TestApplying:
                 sender.applied((bob.file("/etc/k", "key", mode), "key"))
                 assert stat.S_IMODE(bob.path("/etc/k").stat().st_mode) == mode
 
-    def test_attributes_come_and_go(self, bob: ReceivingNode) -> None:
+    def test_attributes_come_and_go(self, tmp_path: Path) -> None:
+        bob = ReceivingNode(tmp_path)
         with bob.session() as sender:
             sender.applied((bob.file("/etc/x", "x", attributes={"user.note": b"1\0\xff"}), "x"))
             assert os.getxattr(bob.path("/etc/x"), "user.note") == b"1\0\xff"

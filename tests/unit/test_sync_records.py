@@ -28,9 +28,9 @@ ONE, TWO, THREE = "1" * 64, "2" * 64, "3" * 64
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> ReceivingNode:
+def node(memory: Path) -> ReceivingNode:
     """Return a node that has its directories."""
-    made = ReceivingNode(tmp_path)
+    made = ReceivingNode(memory)
     made.places.make(made.machine)
     return made
 
