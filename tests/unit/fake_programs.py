@@ -46,7 +46,7 @@ class Program:
     ignores_term: SIGTERM does nothing. second_term_cuts: a second SIGTERM ends it at once.
     unkillable: in state D; not even SIGKILL works. pid_file: written at the start and, as so many
     do, never removed. children: started with it. binds_strictly: it dies when an address that it
-    listens on is not here.
+    listens on is not here. directory: in which it works.
     """
 
     executable: str
@@ -63,6 +63,7 @@ class Program:
     pid_file: str = ""
     children: List[Program] = field(default_factory=list)
     binds_strictly: bool = True
+    directory: str = "/"
 
 
 class Running:
@@ -224,6 +225,10 @@ class FakeProcesses:
     def cgroup_of(self, pid: int) -> str:
         running = self.table.get(pid)
         return running.cgroup if running else ""
+
+    def directory_of(self, pid: int) -> str:
+        running = self.table.get(pid)
+        return running.program.directory if running else ""
 
 
 class FakeCgroups:

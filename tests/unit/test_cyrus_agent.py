@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Iterator, List
 
 import pytest
 from cyrus_instance import BIN, MASTER, VERSION, Node, prepare
@@ -162,6 +162,37 @@ def test_children_from_where_the_master_was_compiled_to_look_are_its_own(node: N
     next(each for each in node.machine.processes.table.values()
          if each.program.executable == own).die(-KILL)
     assert node.alive(node.one) == ["idled", "imapd"] and node.monitor().code == 1
+    assert node.stop().code == 0 and node.alive(node.one) == []
+
+
+@pytest.mark.parametrize("words", [["-C", "etc/imapd.conf"], ["-d", "-C", "./etc/imapd.conf"],
+                                   ["-dC", "etc/imapd.conf"]])
+def test_a_master_that_a_script_of_the_tree_has_started_is_found_by_where_it_stands(
+        node: Node, words: List[str]) -> None:
+    """The set-up of old calls bin/master in the directory of the instance."""
+    for its in (node.one, node.two):
+        node.machine.processes.run(Program(MASTER, arguments=["bin/master", *words],
+                                           directory=its.root))
+    assert node.probe().code == 1 and node.start().code == 1
+    assert node.stop().code == 0
+    left = [each.program.directory for each in node.machine.processes.table.values()]
+    assert left == [node.two.root], "that of the other instance stays"
+
+
+def test_a_daemon_whose_program_lies_in_the_tree_is_found(node: Node) -> None:
+    for its in (node.one, node.two):
+        node.machine.processes.run(Program(its.root + "/bin/master", arguments=[
+            "bin/master", "-d", "-C", "etc/imapd.conf"]))
+    assert node.probe().code == 1 and node.stop().code == 0
+    left = [each.program.executable for each in node.machine.processes.table.values()]
+    assert left == [node.two.root + "/bin/master"]
+
+
+@pytest.mark.parametrize("words", [["-C{}"], ["-dC", "{}"], ["-d", "-C", "{}"], ["-DdC{}"]])
+def test_every_way_to_name_the_configuration_counts(node: Node, words: List[str]) -> None:
+    arguments = ["master", *(word.format(node.one.imapd) for word in words)]
+    node.machine.processes.run(Program(MASTER, arguments=arguments))
+    assert node.probe().code == 1 and node.probe(node.two).code == 7
     assert node.stop().code == 0 and node.alive(node.one) == []
 
 

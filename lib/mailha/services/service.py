@@ -131,22 +131,46 @@ class Service:
         named = configuration_of(process.arguments, self.default_configuration, self.option)
         if self.helpers and not named.startswith("/"):
             # Several instances have an etc/imapd.conf, and none may lose a process to another.
-            return False
+            return self._means(process, named)
         return is_same_file(named, self.configuration)
+
+    def _means(self, process: Process, named: str) -> bool:
+        """Tell whether a relative name is certain to mean this service's configuration.
+
+        A script that enters the tree of its instance and calls bin/master names its files so. It
+        is certain where the process stands, as long as it has not become a daemon, which stands in
+        "/"; and of a program that lies in the tree of the configuration ("etc" beside "bin").
+        """
+        directory = process.directory()
+        if directory.strip("/") and is_same_file(f"{directory}/{named}", self.configuration):
+            return True
+        tree, _, ending = self.configuration.rpartition("/etc/")
+        return bool(tree) and process.executable.rpartition("/")[0] == f"{tree}/bin" \
+            and f"/etc/{ending}".endswith("/" + named.lstrip("./"))
 
     def __repr__(self) -> str:
         return f"<service {self.name}>"
 
 
 def configuration_of(arguments: Sequence[str], default: str, option: str = "-c") -> str:
-    """Return the file that a command line names with the option or --config, else the default."""
+    """Return the file that a command line names with the option or --config, else the default.
+
+    In all of getopt's ways: "-c FILE", "-cFILE", and "-dc FILE" behind options without a value.
+    """
     for index, argument in enumerate(arguments):
-        if argument in (option, "--config") and index + 1 < len(arguments):
+        if argument == "--config" and index + 1 < len(arguments):
             return arguments[index + 1]
         if argument.startswith("--config="):
             return argument[len("--config="):]
-        if argument.startswith(option) and argument[2:3] == "/":
-            return argument[2:]
+        if not argument.startswith("-") or argument.startswith("--"):
+            continue
+        before, found, named = argument[1:].partition(option[1:])
+        if not found or before and not before.isalpha():
+            continue
+        if named.startswith("/"):
+            return named
+        if not named and index + 1 < len(arguments):
+            return arguments[index + 1]
     return default
 
 

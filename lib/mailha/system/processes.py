@@ -27,6 +27,9 @@ if TYPE_CHECKING:
         def cgroup_of(self, pid: int) -> str:
             """Return the control group; empty when the process is gone."""
 
+        def directory_of(self, pid: int) -> str:
+            """Return the working directory; empty when it cannot be known."""
+
 DELETED = " (deleted)"
 _GONE = (errno.ENOENT, errno.ESRCH)
 
@@ -74,6 +77,10 @@ class Process:
     def cgroup(self) -> str:
         """Return its control group as systemd names it ("/system.slice/x.service"), "" if gone."""
         return self._source.cgroup_of(self.pid)
+
+    def directory(self) -> str:
+        """Return its working directory, "" if it is gone or hides it."""
+        return self._source.directory_of(self.pid)
 
     def runs(self, executable: str) -> bool:
         """Tell whether this is the program, or an interpreter that runs it as a script."""
@@ -266,6 +273,13 @@ class Processes:
     def cgroup_of(self, pid: int) -> str:
         """Return the control group of a pid, "" when it is gone."""
         return parse_cgroup(self._content(pid, "cgroup"))
+
+    def directory_of(self, pid: int) -> str:
+        """Return the working directory of a pid, "" when it is gone or hides it."""
+        try:
+            return os.readlink(f"{self._proc}/{pid}/cwd")
+        except OSError:
+            return ""
 
     def _pids(self) -> list[int]:
         try:
