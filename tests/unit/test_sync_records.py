@@ -96,18 +96,18 @@ class TestManifest:
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("mailha.sync.manifest._WORTH_COMPACTING", 2000)
         manifest = self.manifest(node)
-        for number in range(100):
-            manifest.agree({"/etc/a": f"{number:064d}"})
         manifest.pending({"/etc/b": ONE}, ["daemon-reload"])
         manifest.pending({"/etc/b": TWO})
-        before = node.path(node.places.manifest).stat().st_size
-        manifest.compact()
-        assert node.path(node.places.manifest).stat().st_size < before / 5
-        manifest.agree({"/etc/c": THREE})
-        again = self.manifest(node)
-        assert again.fingerprints("/etc/a") == (f"{99:064d}",)
-        assert set(again.fingerprints("/etc/b")) == {ONE, TWO}
-        assert again.fingerprints("/etc/c") == (THREE,) and again.hooks == {"daemon-reload"}
+        for number in range(100):
+            manifest.agree({"/etc/a": f"{number:064d}"})
+        manifest.agree({"/etc/c": THREE, "/etc/d": ONE})
+        manifest.agree({"/etc/d": None})
+        assert node.path(node.places.manifest).stat().st_size < 4000, "a line has 130 bytes"
+        for known in (manifest, self.manifest(node)):
+            assert known.fingerprints("/etc/a") == (f"{99:064d}",)
+            assert set(known.fingerprints("/etc/b")) == {ONE, TWO}
+            assert known.fingerprints("/etc/c") == (THREE,) and known.hooks == {"daemon-reload"}
+            assert "/etc/d" not in known and known.recently_deleted() == 1
 
     def test_a_later_format_is_not_guessed_at(self, node: ReceivingNode) -> None:
         import json

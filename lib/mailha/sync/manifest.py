@@ -118,6 +118,7 @@ class Manifest:
         if agreed:
             moment = self._machine.clock.wall() if counted else 0.0
             self._append({"agreed": dict(agreed), "time": moment})
+            self.compact()
 
     def done(self, hooks: Iterable[str]) -> None:
         """Note that commands were run. The lock has to be held. Raises errors.Failed."""
@@ -150,7 +151,7 @@ class Manifest:
         uncertain = [{"pending": {path: fingerprint}} for path, fingerprints in self._known.items()
                      if len(fingerprints) > 1 for fingerprint in fingerprints]
         records: list[dict[str, Any]] = [{"format": FORMAT}, {"agreed": known}, *uncertain,
-                                         {"pending": {}, "hooks": sorted(self.hooks)}]
+                                         {"hooks": sorted(self.hooks), "deleted": self._deleted}]
         self._machine.files.write_atomic(self._path, b"".join(map(_line, records)), 0o600)
         self.refresh()
 
@@ -191,6 +192,7 @@ class Manifest:
                 known = tuple(one for one in self._known.get(path, ()) if one != fingerprint)
                 self._known[path] = (*known, fingerprint)[-_MOST_PENDING:]
         self.hooks |= set(record.get("hooks", ()))
+        self._deleted += record.get("deleted", ())
         for path, fingerprint in record.get("agreed", {}).items():
             if fingerprint is not None:
                 self._known[path] = (fingerprint,)

@@ -134,7 +134,6 @@ class _Session:
             with locked(self._machine, self._places, LOCK_TIMEOUT):
                 self._session = self._state.admit(self._hello.generation, self._hello.node)
                 self._manifest.refresh()
-                self._manifest.compact()
             # Those of a connection that was killed before it did them.
             self._due.add(self._manifest.hooks)
         self._send({"type": "welcome", "version": self._hello.version,
