@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -304,6 +305,34 @@ class TestDeleting:
         files = [(bob.file(f"/etc/f{number}", "x"), "x") for number in range(count)]
         sender.applied(*files)
         return [entry.path for entry, _ in files]
+
+    def test_what_cannot_be_replaced_or_deleted_leaves_no_copies(
+            self, bob: ReceivingNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        # An immutable file: each further attempt would push out a copy of what it had been.
+        with bob.session() as sender:
+            sender.applied((bob.file("/etc/a", "old"), "old"))
+            sender.applied((bob.file("/etc/a", "newer"), "newer"))
+            bob.write("/etc/a", "by hand")
+            before = bob.kept()
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "rename", _refuse("a", os.rename))
+                patch.setattr(os, "unlink", _refuse("a", os.unlink))
+                for _ in range(3):
+                    answer = sender.batch((bob.file("/etc/a", "new"), "new"))
+                    assert codes(answer) == {"/etc/a": "failed"} and not answer["conflicts"]
+                    assert codes(sender.batch("/etc/a")) == {"/etc/a": "failed"}
+                assert bob.kept() == before
+            answer = sender.batch((bob.file("/etc/a", "new"), "new"))
+            assert not answer["problems"] and len(answer["conflicts"]) == 1
+
+
+def _refuse(name: str, work: Any) -> Any:
+    """Return a function that does its work, except on a file of this name."""
+    def refuse(*names: Any, **more: Any) -> None:
+        if names[-1] == name:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        work(*names, **more)
+    return refuse
 
 
 class TestWhoMaySend:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 import pytest
 
 from mailha import errors
-from mailha.sync import replica
+from mailha.sync import replica, reporting
 from mailha.sync.manifest import Manifest
 from mailha.sync.state import State
 from sync_pair_of_nodes import Nodes
@@ -131,6 +131,76 @@ def test_what_is_only_there_is_named_and_left_alone(nodes: Nodes) -> None:
     assert nodes.bob.read("/etc/foreign") == "bob's own"
     os.unlink(nodes.bob.path("/etc/foreign"))
     assert nodes.verdict() == (0, "")
+
+
+def test_something_else_in_the_place_of_a_file_is_told_again_and_again(nodes: Nodes) -> None:
+    nodes.alice.write("/etc/main.cf", "ours")
+    nodes.start()
+    nodes.flush()
+    os.unlink(nodes.bob.path("/etc/main.cf"))
+    os.mkfifo(nodes.bob.path("/etc/main.cf"))
+    for _ in range(3):
+        code, reason = nodes.verdict()
+        assert code == errors.DEGRADED and "/etc/main.cf" in reason
+    os.unlink(nodes.bob.path("/etc/main.cf"))
+    nodes.ask("push", timeout=60)
+    assert nodes.bob.read("/etc/main.cf") == "ours" and nodes.verdict() == (0, "")
+
+
+def test_what_was_withheld_once_is_compared_again_when_it_is_not(nodes: Nodes) -> None:
+    nodes.alice.write("/etc/hostname", "alice.example.com\n")
+    nodes.alice.write("/etc/main.cf", "myhostname = alice.example.com\n")
+    nodes.bob.write("/etc/main.cf", "myhostname = bob.example.com\n")
+    nodes.bob.write("/etc/foreign", "a difference")
+    nodes.start()
+    nodes.flush()
+    assert nodes.verdict()[0] == errors.DEGRADED
+    nodes.alice.write("/etc/main.cf", "the same for both")
+    nodes.flush()
+    os.unlink(nodes.bob.path("/etc/foreign"))
+    nodes.bob.write("/etc/main.cf", "tampered")
+    code, reason = nodes.verdict()
+    assert code == errors.DEGRADED and "/etc/main.cf" in reason
+    assert nodes.bob.read("/etc/main.cf") == "the same for both"
+
+
+def test_a_link_above_what_is_replicated_deletes_nothing(
+        nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    # /var/lib is moved to a larger disk, and a link is left.
+    nodes.settings["include"] = ("/etc/", "/var/app/ca/", "/var/app/single")
+    nodes.alice.write("/var/app/ca/cert", "x")
+    nodes.alice.write("/var/app/single", "y")
+    nodes.bob.path("/var/app").mkdir()
+    nodes.start()
+    nodes.flush()
+    nodes.alice.path("/var/app").rename(nodes.alice.path("/var/moved"))
+    nodes.alice.path("/var/app").symlink_to("moved")
+    nodes.ask("verify", timeout=60)
+    monkeypatch.setattr(reporting, "LAG", 0.0)
+    code, reason = nodes.verdict()
+    assert code == errors.DEGRADED and "/var/app" in reason
+    assert nodes.bob.read("/var/app/ca/cert") == "x" and nodes.bob.read("/var/app/single") == "y"
+
+
+def test_a_directory_that_is_missing_there_keeps_nobody_busy(
+        nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What the package of the other node has not made is tried again now and then, not all the time.
+    tries = []
+    send = replica.Exchange.send
+
+    def count(exchange: Any, paths: Any, **more: Any) -> Any:
+        tries.append(list(paths))
+        return send(exchange, paths, **more)
+
+    monkeypatch.setattr(replica.Exchange, "send", count)
+    nodes.settings["include"] = ("/etc/", "/var/app/single")
+    nodes.alice.write("/var/app/single", "y")
+    nodes.start()
+    nodes.alice.write("/etc/x", "x")
+    for _ in range(3):
+        code, reason = nodes.verdict()
+        assert code == errors.DEGRADED and "/var/app" in reason
+    assert len([paths for paths in tries if "/var/app/single" in paths]) < 5
 
 
 def test_what_is_excluded_is_nobodys_business(nodes: Nodes) -> None:

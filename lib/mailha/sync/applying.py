@@ -212,8 +212,8 @@ class _Batch:
                 parent, name = self._beneath.parent(entry.path)
                 there = self._present[entry.path]
                 if there is not None and not _is_directory(parent, name):
-                    self._keep(parent, name, entry.path, kept.REPLACED)
-                    os.unlink(name, dir_fd=parent)
+                    with self._kept(parent, name, entry.path, kept.REPLACED):
+                        os.unlink(name, dir_fd=parent)
                 os.close(placing.make_directory(parent, name, entry, self._its.owners))
                 self._touched.add(entry.path)
                 self._done(entry.path, entry.fingerprint)
@@ -263,8 +263,8 @@ class _Batch:
                     if _is_directory(parent, name):
                         self._remove_directory(parent, name)
                     else:
-                        self._keep(parent, name, path, kept.DELETED)
-                        os.unlink(name, dir_fd=parent)
+                        with self._kept(parent, name, path, kept.DELETED):
+                            os.unlink(name, dir_fd=parent)
                 if path not in self._failed:
                     self._its.placed.pop(path, None)
                     self._done(path, None)
@@ -279,9 +279,9 @@ class _Batch:
                 if there is not None and _is_directory(parent, name):
                     self._remove_directory(parent, name)
                     parent, name = self._beneath.parent(path)
-                elif there is not None:
-                    self._keep(parent, name, path, kept.REPLACED)
-                os.rename(one.name, name, src_dir_fd=parent, dst_dir_fd=parent)
+                    there = None
+                with self._kept(parent, name, path, kept.REPLACED if there is not None else ""):
+                    os.rename(one.name, name, src_dir_fd=parent, dst_dir_fd=parent)
                 one.name = ""
                 self._done(path, one.entry.fingerprint)
                 if len(self._its.placed) > MOST_PLACED:
@@ -313,16 +313,34 @@ class _Batch:
                 for descriptor in descriptors:
                     os.close(descriptor)
 
-    def _keep(self, parent: int, name: str, path: str, why: str) -> None:
-        """Keep a copy of what is there; as something special if nobody has agreed on it."""
+    @contextmanager
+    def _kept(self, parent: int, name: str, path: str, why: str) -> Iterator[None]:
+        """Keep a copy of what is there, unless what is done to it fails. why: "" for nothing."""
+        place = self._keep(parent, name, path, why) if why else ""
+        try:
+            yield
+        except OSError:
+            if place:
+                # It is tried again every few seconds: an immutable file must not push out the
+                # copies of what it had been before.
+                self._its.copies.take_back(place)
+                self._result.unsent.pop(path, None)
+                self._result.conflicts.pop(path, None)
+            raise
+
+    def _keep(self, parent: int, name: str, path: str, why: str) -> str:
+        """Keep a copy of what is there; as something special if nobody has agreed on it.
+
+        Returns its place.
+        """
         standing = self._standing[path]
-        if standing == judging.UNSENT:
-            self._result.unsent[path] = self._its.copies.keep(parent, name, path, kept.UNSENT)
-        elif standing == judging.CHANGED:
-            self._result.conflicts[path] = self._its.copies.keep(parent, name, path,
-                                                                 kept.CONFLICT)
-        else:
-            self._its.copies.keep(parent, name, path, why)
+        why = {judging.UNSENT: kept.UNSENT, judging.CHANGED: kept.CONFLICT}.get(standing, why)
+        place = self._its.copies.keep(parent, name, path, why)
+        if why == kept.UNSENT:
+            self._result.unsent[path] = place
+        elif why == kept.CONFLICT:
+            self._result.conflicts[path] = place
+        return place
 
     def _done(self, path: str, fingerprint: str | None) -> None:
         self._result.applied[path] = fingerprint

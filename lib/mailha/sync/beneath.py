@@ -29,7 +29,9 @@ class NoParent(errors.Failed):
 
 
 class NotADirectory(errors.Failed):
-    """A symbolic link or a file stands where a directory should be."""
+    """A symbolic link or a file stands where a directory should be. path: of that link."""
+
+    path = ""
 
 
 class Beneath:
@@ -102,6 +104,8 @@ def _refusal(path: str, name: str, parent: int, error: OSError) -> errors.Failed
         except OSError:
             link = False
         what = "a symbolic link" if link else "no directory"
-        return NotADirectory(f"{path} is {what}, and nothing is read or written through it",
-                             remedy="name the directory itself" if link else "")
+        found = NotADirectory(f"{path} is {what}, and nothing is read or written through it",
+                              remedy="name the directory itself" if link else "")
+        found.path = path
+        return found
     return errors.Failed(f"cannot open the directory {path}: {error.strerror}")

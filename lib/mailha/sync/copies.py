@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import contextmanager
 from typing import Any, Iterator, Protocol
@@ -97,7 +98,14 @@ class There:
         if message.get("entry") is None:
             raise errors.Failed(f"the other node has no {path}: {message.get('reason')}")
         entry = Entry.from_message(message["entry"])
-        return entry, self._stream.content(int(message.get("length", 0)), APPLYING)
+        length = message.get("length")
+        # It is going to be written by root: the peer says what was in the file, and not in which.
+        if entry.path != path or length != (entry.size if entry.kind == FILE else 0):
+            raise ProtocolError(f"the other node answers with {entry.path} where {path} was due")
+        content = self._stream.content(length, APPLYING)
+        if entry.kind == FILE and hashlib.sha256(content).hexdigest() != entry.digest:
+            raise ProtocolError(f"the content of {path} is not the one that was announced")
+        return entry, content
 
     def _answer(self, wanted: str) -> dict[str, Any]:
         message = self._stream.message(APPLYING)

@@ -90,7 +90,6 @@ class Exchange:
         self._stream = stream
         self._scanner = scanner
         self._there: dict[str, str] = {}
-        self._left_out: set[str] = set()
         self._aside: set[str] = set()
         self._number = 0
         self.conflicts = 0
@@ -133,7 +132,6 @@ class Exchange:
         if isinstance(left_out, dict):
             found.left_out = {str(path): str(reason) for path, reason in left_out.items()}
         self._count(message)
-        self._left_out = set(found.left_out)
         self._there = {path: entry.fingerprint for path, entry in found.entries.items()
                        if found.known[path] != FOREIGN}
         return found
@@ -167,10 +165,10 @@ class Exchange:
                 gone.append(path)
         # What is equal and was never replicated is sent once, too: from then on the receiver knows
         # that it is the sender's, and that it may be deleted.
+        # What the receiver leaves out is sent as well: it answers why it does not take it.
         changed = [path for path, entry in sorted(scan.entries.items())
-                   if path not in there.left_out and
-                   (path not in there.entries or there.known[path] == FOREIGN
-                    or there.entries[path].fingerprint != entry.fingerprint)]
+                   if path not in there.entries or there.known[path] == FOREIGN
+                   or there.entries[path].fingerprint != entry.fingerprint]
         everything = len(gone) + len(changed)
         for part in _parts([*gone, *changed], MOST_CHANGES // 2):
             self._carry(self._changes(part, outcome), outcome, force)
@@ -182,7 +180,11 @@ class Exchange:
 
     def differences(self, scan: Scan) -> list[Difference]:
         """Return what is not the same on both sides, by a digest of all content on both."""
-        without = {*scan.withheld, *scan.left_out, *scan.unstable, *self._left_out, *self._aside}
+        # What is aside is so only as long as it is not replicated from here: forgotten there, a
+        # change of it on the other side would never be seen again.
+        self._aside = {path for path in self._aside
+                       if path not in scan.entries and _hidden(scan, path)}
+        without = {*scan.withheld, *scan.left_out, *scan.unstable, *self._aside}
         answer = self._ask({"type": "digest", "without": sorted(without)}, "digest", APPLYING)
         self._count(answer)
         if answer.get("digest") == scan.digest(without):
@@ -195,10 +197,8 @@ class Exchange:
                 if here.fingerprint != other.fingerprint:
                     found.append(Difference(path, DIFFERS, there.known[path]))
             elif here is not None:
-                if path in there.left_out:
-                    self._aside.add(path)
-                else:
-                    found.append(Difference(path, ONLY_HERE))
+                # Be it that something else is there, such as a FIFO: it is not what is here.
+                found.append(Difference(path, DIFFERS if path in there.left_out else ONLY_HERE))
             elif _hidden(scan, path):
                 self._aside.add(path)
             else:

@@ -83,6 +83,22 @@ class Kept:
         self._grown.add((above, _short(name)))
         return place
 
+    def take_back(self, place: str) -> None:
+        """Remove a copy of what is still there, since it could not be changed.
+
+        Else each further attempt would push a copy out that is one. The lock has to be held.
+        """
+        above, _, called = place[len(self._directory):].rpartition("/")
+        found = _NAME.fullmatch(called)
+        try:
+            os.unlink(self._root + place)
+        except OSError:
+            return          # one copy too many harms nobody
+        copies = self._names.get(above, {}).get(found["name"], []) if found else []
+        if called in copies:
+            copies.remove(called)
+        self._open = None
+
     def tidy(self) -> None:
         """Remove copies of which there are enough newer ones. The lock has to be held.
 

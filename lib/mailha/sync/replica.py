@@ -12,7 +12,7 @@ import os
 import select
 import threading
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Collection
 
 from mailha import errors
 from mailha.sync.backlog import Backlog
@@ -128,6 +128,7 @@ class Replica(threading.Thread):
         self._begun = threading.Event()
         self._stopping = False
         self._unstable: dict[str, float] = {}
+        self._orphans: set[str] = set()
         self._retry_now = False
 
     def ask(self, question: Question) -> None:
@@ -220,12 +221,14 @@ class Replica(threading.Thread):
         self._take_in(outcome)
         later = {path: PROBLEM_PAUSE for path in outcome.problems}
         for path in outcome.unstable:
-            later[path] = self._unstable_pause(path)
+            later[path] = self._unstable_pause(path, outcome.unstable[path])
+        orphans = {path for path, problem in outcome.problems.items() if problem[0] == "no-parent"}
+        # Once with the directories above it, at once; which may not be replicated themselves.
+        new, self._orphans = orphans - self._orphans, self._orphans.difference(paths) | orphans
         for path, pause in later.items():
-            self.backlog.put_back([path], 0.0 if outcome.parents and path in outcome.problems
-                                  and outcome.problems[path][0] == "no-parent" else pause)
+            self.backlog.put_back([path], 0.0 if path in new else pause)
         self.backlog.done(path for path in paths if path not in later)
-        if outcome.parents:
+        if new:
             self.backlog.add(outcome.parents)
 
     def _reconcile(self, exchange: Exchange, *, force: bool,
@@ -247,8 +250,10 @@ class Replica(threading.Thread):
 
     def _compare(self, exchange: Exchange, scan: Scan | None = None) -> None:
         """Find out what differs, apart from what is waiting to be sent anyway."""
-        found = exchange.differences(scan or self._surroundings.scan())
+        scan = scan or self._surroundings.scan()
+        found = exchange.differences(scan)
         waiting = set(self.backlog.paths(1 << 20))
+        self._look_after_unstable(scan.unstable, waiting)
         self.differing = [each for each in found if each.path not in waiting]
         if not found:
             self.verified = time.time()
@@ -282,12 +287,25 @@ class Replica(threading.Thread):
         if outcome.done:
             self._surroundings.agreed(self.node, outcome.done)
 
-    def _unstable_pause(self, path: str) -> float:
+    def _look_after_unstable(self, unstable: Collection[str], waiting: Collection[str]) -> None:
+        """Send what has been written all the time as it is: no comparison tells of it.
+
+        It may be written through a mapping, or be held open for months.
+        """
+        now = time.monotonic()
+        for path in self._unstable.keys() - set(unstable) - set(waiting):
+            del self._unstable[path]
+        due = [path for path in unstable if path not in waiting
+               and now - self._unstable.setdefault(path, now) > LONGEST_UNSTABLE]
+        if due:
+            self.backlog.add(due)
+
+    def _unstable_pause(self, path: str, reason: str) -> float:
         """Return when a file that is being written is to be tried again, later and later."""
         now = time.monotonic()
         since = self._unstable.setdefault(path, now)
         if now - since > LONGEST_UNSTABLE:
-            self.problems[path] = ("unstable", "it is being written all the time")
+            self.problems[path] = ("unstable", reason)
             return PROBLEM_PAUSE
         return max(UNSTABLE_PAUSE, min(1.0, (now - since) / 4))
 

@@ -21,7 +21,7 @@ from mailha.sync.beneath import Beneath, NoParent, NotADirectory
 from mailha.sync.entry import DIRECTORY, FILE, LARGEST_FILE, LONGEST_PATH, SYMLINK, Entry
 from mailha.sync.identity import Identity
 from mailha.sync.owners import Owners
-from mailha.sync.selection import Selection
+from mailha.sync.selection import NOT_SELECTED, Selection
 from mailha.system.machine import Machine
 
 ATTEMPTS = 3
@@ -204,8 +204,15 @@ class Scanner:
         """Do what look() does, with directories that are open already. content: it is added."""
         try:
             parent, name = beneath.parent(path)
-        except (NoParent, NotADirectory) as error:
+        except NoParent as error:
             return Gone(path, error.reason)
+        except NotADirectory as error:
+            # Where the link is replicated, what was in the directory before is gone. But a link
+            # above all that is (/var/lib moved to a larger disk) says nothing about what is below.
+            reason = self._selection.why_not(error.path, link=True)
+            if reason == NOT_SELECTED:
+                return Unstable(path, error.reason)
+            return LeftOut(path, reason) if reason else Gone(path, error.reason)
         except errors.Failed as error:
             return Unstable(path, error.reason)
         return self._entry(parent, name, path, content)
