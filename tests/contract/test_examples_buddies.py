@@ -8,13 +8,14 @@ left.
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Dict, Iterator, Sequence, Tuple
 
 import pytest
 
 import clusterplan
 from clusterplan import LIMIT
-from test_examples import RING, machine_with_examples
+from test_examples import EXAMPLES, RING, machine_with_examples
 from twonode.sandbox import Sandbox
 
 PAIR = ("alice", "bob")
@@ -147,3 +148,35 @@ def test_two_of_four_lost_one_after_the_other_are_stood_by_last_man_standing(
     moved |= {instance for instance, buddy in taken_over(RING, [first]).items() if buddy == second}
     for instance in moved:
         assert plan.placed("start", f"{instance}_cyrus") not in (first, second)
+
+
+RING_CONF = """
+totem {{
+    version: 2
+    cluster_name: mail
+    transport: knet
+}}
+nodelist {{
+{nodes}
+}}
+{quorum}
+logging {{
+    to_stderr: yes
+}}
+"""
+
+
+def test_corosync_accepts_both_ways_to_count_the_votes_of_the_ring(machine: Sandbox) -> None:
+    page = (EXAMPLES / "cyrus-buddies/README.md").read_text()
+    blocks = re.findall(r"```\n(quorum \{.*?\n\})\n```", page, re.DOTALL)
+    assert ["device" in block for block in blocks] == [False, True]
+    machine.run(["ip", "address", "add", "192.168.122.21/24", "dev", "lo"], timeout=LIMIT,
+                check=True)
+    nodes = "\n".join(f"node {{\n nodeid: {number}\n name: {name}\n "
+                      f"ring0_addr: 192.168.122.2{number}\n}}"
+                      for number, name in enumerate(RING, start=1))
+    for quorum in blocks:
+        clusterplan.write(machine, "/etc/corosync/corosync.conf",
+                          RING_CONF.format(nodes=nodes, quorum=quorum))
+        done = machine.run(["corosync", "-t"], timeout=LIMIT)
+        assert done.returncode == 0, done.stdout + done.stderr
