@@ -22,6 +22,9 @@ UNITS = ("corosync", "pacemaker")
 DEGRADED = "degraded"
 """What a monitor's result is called that says: it runs, but somebody should look."""
 
+_190 = ("OCF_DEGRADED", "Service is active but might fail soon")
+"""The same in the words of Pacemaker 2.1 and 3.0."""
+
 MEMBERSHIP = ("missed", "lost", "back", "fenced")
 """Kinds of happenings that every member of the cluster tells of."""
 
@@ -49,8 +52,7 @@ def _operation(match: Match[str], teller: str) -> What:
     action, resource, node, result = match.group("action", "resource", "node", "result")
     reason = f", {match['reason']}" if match["reason"] else ""
     if action == "monitor":
-        # Pacemaker 2.1 has no word of its own for 190.
-        said = result.strip().replace("OCF_DEGRADED", DEGRADED)
+        said = DEGRADED if result.strip() in _190 else result.strip()
         return "found", resource, node, f"{resource} on {node}: {said}{reason}"
     if result.strip().lower() == "ok":
         verb = {"start": "started", "stop": "stopped"}[action]

@@ -50,6 +50,9 @@ def told(*entries: Dict[str, object]) -> List[Happening]:
     ("pacemaker-controld", " notice: Result of monitor operation for bluemind_services on bob:"
      " OCF_DEGRADED (tika does not answer)", "found", "bluemind_services",
      "bluemind_services on bob: degraded, tika does not answer"),
+    ("pacemaker-controld", " notice: Result of monitor operation for bluemind_services on bob:"
+     " Service is active but might fail soon (tika does not answer)", "found", "bluemind_services",
+     "bluemind_services on bob: degraded, tika does not answer"),
     # Pacemaker 2.0
     ("pacemaker-controld", " notice: Result of start operation for mysql_fs on alice: 0 (ok)",
      "started", "mysql_fs", "mysql_fs started on alice"),
