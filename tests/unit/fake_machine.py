@@ -315,6 +315,7 @@ class FakeMachine:
         self.systemd = FakeSystemd(self)
         self.children = FakeChildren(self)
         self._mounts: Dict[str, tuple[str, str]] = {}
+        self._bound: Dict[str, str] = {}
         self.mount("/", "ext4", "/dev/vda1")
 
     def mount(self, path: str, kind: str = "ext4", source: str = "/dev/vdb",
@@ -322,6 +323,11 @@ class FakeMachine:
         """Mount something; it is seen in /proc/self/mountinfo."""
         self._mounts[path] = (kind, f"{source} {options}")
         self._write_mounts()
+
+    def bind(self, path: str, source: str) -> None:
+        """Mount a directory that lies on the root file system in another place."""
+        self._bound[path] = source
+        self.mount(path, *self._mounts["/"][0:1], source="/dev/vda1")
 
     def unmount(self, path: str) -> None:
         """Take a mount away."""
@@ -353,7 +359,9 @@ class FakeMachine:
             below = [each for each in self._mounts
                      if each != path and path.startswith(each.rstrip("/") + "/")]
             parent = numbers[max(below, key=len)] if below else 1
-            lines.append(f"{numbers[path]} {parent} 8:{numbers[path]} / {escaped} "
+            device = numbers["/" if path in self._bound else path]
+            root = self._bound.get(path, "/")
+            lines.append(f"{numbers[path]} {parent} 8:{device} {root} {escaped} "
                          f"{options},relatime shared:1 - {kind} {source} {options}\n")
         self.files.put("/proc/self/mountinfo", "".join(lines).encode())
 

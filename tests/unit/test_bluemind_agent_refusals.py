@@ -32,6 +32,16 @@ def test_each_directory_that_the_documents_list_has_to_be_mounted(make_bluemind:
     node.started()
 
 
+def test_a_directory_that_was_bound_before_its_disk_was_mounted_is_refused(mailnode: Node) -> None:
+    """Bind mounts in /etc/fstab show the empty directory on which the disk is mounted later."""
+    machine = mailnode.machine
+    machine.unmount("/var/spool/bm-hsm")
+    machine.bind("/var/spool/bm-hsm", "/srv/bluemind/spool/bm-hsm")
+    mailnode.refuses(1, "/var/spool/bm-hsm", "'/srv/bluemind/spool/bm-hsm' of this node's own root")
+    machine.files.put("/var/spool/bm-hsm/.mailha-data", b"")
+    mailnode.started()
+
+
 def test_the_lists_are_those_of_the_documents() -> None:
     spool = {"bm-docs", "bm-elasticsearch", "bm-hsm", "cyrus", "postfix", "sieve"}
     library = {"/var/lib/cyrus", "/var/lib/postgresql"}

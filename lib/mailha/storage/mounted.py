@@ -14,6 +14,10 @@ from mailha.storage import mountinfo, patience, symlinks
 from mailha.system.child_failures import ChildFailed
 from mailha.system.machine import Machine
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mailha.storage.mountinfo import Mount
+
 MARKER = ".mailha-data"
 """A file of this name says: this directory is the data, though it is no mount point."""
 
@@ -25,7 +29,8 @@ class NotMounted(errors.Failed):
 def require(machine: Machine, directory: str, *, timeout: float) -> str:
     """Return where the disk is mounted that the data lies on.
 
-    The directory must be a mount point, or have the marker in it, and one can write to it.
+    The directory must be a mount point, and not one for a directory of the node's own root file
+    system, or have the marker in it; and one can write to it.
 
     Symbolic links on the way to it are followed on local file systems only. timeout: seconds for
     everything that touches a disk.
@@ -44,6 +49,14 @@ def require(machine: Machine, directory: str, *, timeout: float) -> str:
             remedy="let the cluster mount the data there first (ocf:heartbeat:Filesystem, earlier "
                    f"in the group), or, where this disk is the data's, create '{real}/{MARKER}' "
                    "while it is mounted")
+    if mount.mount_point == real != "/" and _is_of_the_node(machine, mount) \
+            and not _is_marked(machine, real, timeout):
+        raise NotMounted(
+            f"{at} is '{mount.root}' of this node's own root file system, bound there: it was "
+            "bound before the disk was mounted that it is meant to come from",
+            remedy="let the cluster mount the disk first and then bind the directory "
+                   "(ocf:heartbeat:Filesystem for both, not /etc/fstab), or, where the data is "
+                   f"meant to be on the node's own disk, create '{real}/{MARKER}'")
     if mount.read_only:
         raise NotMounted(f"{at} is mounted read-only from {mount.source}",
                          remedy="find out why in the kernel's log, check the file system, and "
@@ -52,6 +65,11 @@ def require(machine: Machine, directory: str, *, timeout: float) -> str:
         raise NotMounted(f"the directory that is mounted at {at} has been removed",
                          remedy="unmount it and mount the data again")
     return mount.mount_point
+
+
+def _is_of_the_node(machine: Machine, mount: Mount) -> bool:
+    """Tell whether what is mounted is a part of the file system of "/"."""
+    return mountinfo.mount_of(machine, "/").device == mount.device
 
 
 def _is_marked(machine: Machine, directory: str, timeout: float) -> bool:
