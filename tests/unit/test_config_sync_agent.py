@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any, Callable, Optional, Tuple
 
 import pytest
@@ -21,6 +22,7 @@ from mailha.ocf import Call
 from mailha.sync import receiving, sender, settings, status
 from mailha.system.child_failures import ChildTimedOut
 from mailha.system.children import Finished
+from mailha.system.machine import Machine
 
 UNIT = "mailha-sync@sync.service"
 CIB = (DATA / "pcs_host_map.xml").read_bytes()
@@ -268,3 +270,19 @@ def test_a_start_waits_no_longer_than_it_may(node: Node) -> None:
     assert code(node.do("start", timeout=60000)) == errors.ERR_GENERIC
     assert node.machine.clock.monotonic() - begin < 60
     assert starting.LEAST > 0
+
+
+@pytest.mark.parametrize("mounted, found", [
+    ("/var/spool/cyrus", True), ("/var", False), ("/srv", False)])
+def test_the_number_is_kept_on_a_disk_of_its_own(tmp_path: Path, mounted: str, found: bool
+                                                 ) -> None:
+    # On /var it would count the starts of this node alone, be /var a file system of its own or not.
+    table = tmp_path / "proc/self/mountinfo"
+    table.parent.mkdir(parents=True)
+    table.write_text("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n"
+                     f"2 1 8:2 / {mounted} rw - ext4 /dev/sdb1 rw\n")
+    if found:
+        surroundings._require_mount(Machine(str(tmp_path)), "/var/spool/cyrus")
+        return
+    with pytest.raises(errors.Failed, match="on no disk of its own"):
+        surroundings._require_mount(Machine(str(tmp_path)), "/var/spool/cyrus")

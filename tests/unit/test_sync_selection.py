@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,8 @@ ETC = Selection(["/etc"])
     /etc/systemd/system/multi-user.target.wants/postfix.service /etc/.updated
     /etc/selinux/targeted/active/policy.kern /etc/cron.d/csync2 /etc/exports /etc/bm/default
     /etc/systemd/system/bm-core.service.d/zz-mailha.conf /etc/mailha/sync/key
+    /etc/zfs/zpool.cache /etc/cryptsetup-keys.d/data.key /etc/init.d/rc3.d/S05postfix
+    /etc/wireguard/wg0.conf /etc/salt/pki/minion/minion.pem /etc/dropbear/dropbear_rsa_host_key
 """.split())
 def test_never_copied(path: str) -> None:
     assert ETC.why_not(path)
@@ -58,7 +61,7 @@ def test_never_copied(path: str) -> None:
     /etc /etc/postfix/main.cf /etc/aliases /etc/aliases.db /etc/sysctl.conf
     /etc/ssl/certs/bm_cert.pem /etc/bm/bm.ini /etc/bm/bm-core.tok /etc/imapd.conf
     /etc/systemd/system/bm-core.service.d/limits.conf /etc/systemd/system/own.service
-    /etc/my.cnf /etc/.pgpass /etc/hosts.allow /etc/default/kopano /etc/modules.conf
+    /etc/my.cnf /etc/.pgpass /etc/hosts.allow /etc/default/kopano /etc/modules.conf /etc/init.d/bm-x
     /etc/postfix/4913.cf /etc/networks.d/a /etc/iproute2/rt_tables
 """.split())
 def test_copied(path: str) -> None:
@@ -75,6 +78,20 @@ def test_a_mask_and_an_alias_of_a_unit_stay_on_their_node() -> None:
     assert ETC.why_not("/etc/systemd/system/postfix.service", link=True)
     assert not ETC.why_not("/etc/systemd/system/postfix.service", link=False)
     assert not ETC.why_not("/etc/systemd/system/postfix.service.d/link.conf", link=True)
+
+
+def test_where_a_path_of_the_list_leads_to_is_on_the_list(tmp_path: Path) -> None:
+    # Under its other name the network of one node would become that of the other.
+    for name in ("etc/site/netplan", "etc/site/ssh", "etc/real"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("netplan", "ssh"):
+        (tmp_path / "etc" / name).symlink_to(f"site/{name}")
+    (tmp_path / "etc/fstab").symlink_to("real/fstab")
+    chosen = build(Machine(os.path.realpath(tmp_path)), directories=["/etc"])
+    for path in ("/etc/site/netplan/a.yaml", "/etc/site/ssh/ssh_host_rsa_key", "/etc/real/fstab"):
+        assert "leads there" in chosen.why_not(path)
+        assert "leads there" in Selection.from_message(chosen.to_message()).why_not(path)
+    assert not chosen.why_not("/etc/site/ssh/ssh_config") and not chosen.why_not("/etc/real/x")
 
 
 def test_only_naming_the_file_overrides_the_list() -> None:

@@ -11,8 +11,10 @@ overwrite what makes the receiver itself.
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
-from typing import Any, Iterable, Sequence
+import stat
+from typing import Any, Iterable, Iterator, Sequence
 
 from mailha import errors
 from mailha.sync.entry import check_path
@@ -143,7 +145,20 @@ def build(machine: Machine, *, directories: Sequence[str] = (), files: Sequence[
         if reason:
             raise errors.WrongParameter(f"include: {path} is never replicated: {reason}")
         (chosen if text.endswith("/") or _is_directory(machine, path) else named).append(path)
-    return Selection(chosen, named, exclude, never)
+    return Selection(chosen, named, exclude, [*never, *_aliases(machine)])
+
+
+def _aliases(machine: Machine) -> Iterator[Rule]:
+    """Yield rules for where the paths of the built-in list lead to on this node.
+
+    Where /etc/netplan is a link to /etc/site/netplan, the network of this node lies there.
+    """
+    for rule in NEVER:
+        fixed = re.split(r"(?<=/)[^/]*[*?\[]", rule.pattern, maxsplit=1)[0].rstrip("/")
+        real = os.path.realpath(machine.root + fixed)
+        if fixed and real.startswith(machine.root + "/") and real != machine.root + fixed:
+            yield Rule(real[len(machine.root):] + rule.pattern[len(fixed):],
+                       f"{rule.reason}; {fixed} leads there")
 
 
 class _Rules:
@@ -178,8 +193,6 @@ def _ancestors(paths: Iterable[str]) -> Iterable[str]:
 
 
 def _is_directory(machine: Machine, path: str) -> bool:
-    import os
-    import stat
     try:
         return stat.S_ISDIR(os.lstat(machine.root + path).st_mode)
     except OSError:

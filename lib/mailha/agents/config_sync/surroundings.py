@@ -7,7 +7,7 @@ import os
 
 from mailha import errors
 from mailha.agents.config_sync.parameters import NONE
-from mailha.sync.places import Places
+from mailha.sync.places import STATE_DIRECTORY, Places
 from mailha.sync.settings import Settings
 
 TYPE_CHECKING = False
@@ -24,7 +24,10 @@ SHORTEST_TO_SYSTEMD = 0.25
 """Of what is left, for an answer of systemd's."""
 
 ADDRESS_AGENTS = {"ocf:heartbeat:IPaddr2": "ip", "ocf:heartbeat:IPaddr": "ip",
-                  "ocf:heartbeat:IPv6addr": "ipv6addr", "ocf:heartbeat:IPsrcaddr": "ipaddress"}
+                  "ocf:heartbeat:IPv6addr": "ipv6addr", "ocf:heartbeat:IPsrcaddr": "ipaddress",
+                  "ocf:heartbeat:aws-vpc-move-ip": "ip",
+                  "ocf:heartbeat:awsvip": "secondary_private_ip",
+                  "ocf:heartbeat:gcp-vpc-move-vip": "alias_ip"}
 """Agents that move an address, and the parameter that names it."""
 
 
@@ -108,6 +111,8 @@ def _require_mount(machine: Machine, directory: str) -> None:
     Written to the disk of the operating system, it would count the starts of this node alone.
     """
     from mailha.storage import mountinfo
-    if mountinfo.mount_of(machine, directory).mount_point == "/":
+    found = mountinfo.mount_of(machine, directory).mount_point
+    # /var may have a file system of its own, which is as little on both nodes as the root is.
+    if found in ("/", mountinfo.mount_of(machine, STATE_DIRECTORY).mount_point):
         raise errors.Failed(f"generation_dir={directory} is on no disk of its own",
                             remedy="put the Filesystem resource before this one, or mount it")
