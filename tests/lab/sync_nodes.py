@@ -186,7 +186,10 @@ class Node:
                 return False
             return self.peer_state()["state"] == "in step"
 
-        wait_for(f"everything of {self.name} to be acknowledged", flushed)
+        try:
+            wait_for(f"everything of {self.name} to be acknowledged", flushed)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self.ask('status')}; {self.log()}") from None
 
     def log(self) -> str:
         """Return what the sender printed."""
