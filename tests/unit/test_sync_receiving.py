@@ -649,6 +649,14 @@ class TestHooksOfASession:
         assert failures == {"sysctl": "sysctl ended with 255"}
         assert Manifest.load(bob.machine, bob.places).hooks == {"sysctl"}
 
+    def test_what_there_is_no_time_for_stays_due(self, bob: ReceivingNode) -> None:
+        bob.machine.children = children = self.Children()       # type: ignore[assignment]
+        self.left(bob)
+        failures = receiving.finish_hooks(bob.machine, bob.places.resource, Selection(["/etc"]),
+                                          [], sysctl=True, timeout=0.0)
+        assert failures == {"sysctl": "there was no time left for it"} and not children.commands
+        assert Manifest.load(bob.machine, bob.places).hooks == {"sysctl"}
+
     def left(self, bob: ReceivingNode) -> None:
         """Leave what a receiver leaves that was killed before it did what was due."""
         bob.places.make(bob.machine)

@@ -73,6 +73,7 @@ class Hooks:
         self._manifest = manifest
         self._services = [name for name in SERVICES if name in services]
         self._sysctl = sysctl
+        self._end: float | None = None
 
     def due(self, paths: Iterable[str]) -> set[str]:
         """Return what is due once these paths have changed."""
@@ -93,10 +94,17 @@ class Hooks:
                     found.add(RELOAD + name)
         return found
 
-    def run(self, names: Iterable[str]) -> dict[str, str]:
-        """Do what is due, in the right order; return why something failed, by name."""
+    def run(self, names: Iterable[str], timeout: float | None = None) -> dict[str, str]:
+        """Do what is due, in the right order; return why something failed, by name.
+
+        timeout: seconds for all of it together, None for as long as each may take.
+        """
         failures = {}
+        self._end = None if timeout is None else self._machine.clock.monotonic() + timeout
         for name in sorted(names, key=_rank):
+            if self._left() <= 0.0:
+                failures[name] = "there was no time left for it"
+                continue
             try:
                 self._run(name)
             except errors.MailhaError as error:
@@ -106,7 +114,7 @@ class Hooks:
     def _run(self, name: str) -> None:
         if name == DAEMON_RELOAD:
             if self._machine.systemd.running():
-                self._machine.systemd.reload(timeout=TIMEOUT)
+                self._machine.systemd.reload(timeout=max(0.1, self._left()))
         elif name == SYSCTL:
             self._command("sysctl", "--system")
         elif name == NEWALIASES:
@@ -155,10 +163,10 @@ class Hooks:
         """Reload a service that runs here and is nobody else's, if its configuration is right."""
         if not self._machine.systemd.running():
             return
-        units = self._machine.systemd.units(service.units, timeout=TIMEOUT)
+        units = self._machine.systemd.units(service.units, timeout=max(0.1, self._left()))
         running = [unit for unit in service.units if units[unit].active == "active"]
         for unit in running:
-            properties = self._machine.systemd.properties(unit, timeout=TIMEOUT)
+            properties = self._machine.systemd.properties(unit, timeout=max(0.1, self._left()))
             drop_ins = properties.get("DropInPaths", ())
             paths = drop_ins.split() if isinstance(drop_ins, str) else list(drop_ins)
             if any(path.endswith(_MANAGED) for path in paths):
@@ -176,8 +184,14 @@ class Hooks:
                 if number == len(service.check) - 1:
                     raise
 
+    def _left(self) -> float:
+        """Return how many seconds the next command may take."""
+        if self._end is None:
+            return TIMEOUT
+        return min(TIMEOUT, self._end - self._machine.clock.monotonic())
+
     def _command(self, *argv: str) -> None:
-        self._machine.children.run(argv, timeout=TIMEOUT)
+        self._machine.children.run(argv, timeout=max(0.1, self._left()))
 
 
 def _rank(name: str) -> tuple[int, str]:

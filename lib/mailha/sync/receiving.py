@@ -72,10 +72,11 @@ def serve(machine: Machine, reader: int, writer: int) -> None:
 
 
 def finish_hooks(machine: Machine, resource: str, selection: Selection, services: list[str], *,
-                 sysctl: bool) -> dict[str, str]:
+                 sysctl: bool, timeout: float | None = None) -> dict[str, str]:
     """Do what is still due after what was received: the receiver may have been killed before.
 
-    For a node that becomes the active one. Returns failures by name. Raises errors.Failed.
+    For a node that becomes the active one. timeout: seconds for all of it; what there is no time
+    for stays due. Returns failures by name. Raises errors.Failed.
     """
     places = Places(resource)
     places.make(machine)
@@ -83,7 +84,7 @@ def finish_hooks(machine: Machine, resource: str, selection: Selection, services
     due = set(manifest.hooks)
     if not due:
         return {}
-    failures = Hooks(machine, selection, manifest, services, sysctl=sysctl).run(due)
+    failures = Hooks(machine, selection, manifest, services, sysctl=sysctl).run(due, timeout)
     with locked(machine, places, LOCK_TIMEOUT):
         manifest.refresh()
         manifest.done(due - failures.keys())

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 PAUSE = 0.05
 
+HOOKS_SHARE = 0.4
+"""Of what is left, for what was still due here; a map that cannot be made must not fail a start."""
+
 LEAST = 3.0
 """Seconds that have to be left for the sender when all else is done."""
 
@@ -80,7 +83,8 @@ def _run_what_is_due(call: Call, machine: Machine, wanted: Settings) -> None:
     try:
         failures = receiving.finish_hooks(
             machine, call.resource, replicated.select(machine, wanted),
-            list(profile.services) if profile else [], sysctl=wanted.apply_sysctl)
+            list(profile.services) if profile else [], sysctl=wanted.apply_sysctl,
+            timeout=call.left() * HOOKS_SHARE)
         for name, reason in failures.items():
             call.log.warning(f"{name}: {reason}")
     except errors.MailhaError as error:
