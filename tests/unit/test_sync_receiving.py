@@ -90,7 +90,7 @@ class TestApplying:
         with bob.session() as sender:
             sender.applied((bob.file("/etc/a", "1"), "1"), (bob.file("/etc/a", "2"), "2"))
             assert bob.read("/etc/a") == "2"
-            sender.applied((bob.file("/etc/a", "3"), "3"), "/etc/a")
+            sender.applied((bob.file("/etc/a", "3"), "3"), "/etc/a", force=True)
             assert not bob.path("/etc/a").exists()
 
     def test_a_file_becomes_a_directory_and_back(self, bob: ReceivingNode) -> None:
@@ -164,7 +164,7 @@ class TestKeeping:
         bob.write("/etc/a", "the distribution's")
         with bob.session() as sender:
             sender.applied((bob.file("/etc/a", "1"), "1"))
-            sender.applied("/etc/a")
+            sender.applied("/etc/a", force=True)
         assert bob.kept() == ["/etc/a deleted", "/etc/a replaced"]
         copies = Kept(bob.machine, bob.places).listing("/etc/a")
         assert [bob.read(copy.place) for copy in copies] == ["1", "the distribution's"]
@@ -301,6 +301,19 @@ class TestDeleting:
             sender.applied(*paths, force=True)
         assert not bob.path(paths[0]).exists()
 
+    def test_not_even_if_that_was_a_single_file(self, bob: ReceivingNode) -> None:
+        # What a small disk that is not mounted looks like.
+        with bob.session() as sender:
+            path = self.fill(sender, bob, 1)[0]
+            assert codes(sender.batch(path)) == {path: "emptied"}
+            assert bob.path(path).exists()
+
+    def test_a_rename_of_the_only_file_empties_nothing(self, bob: ReceivingNode) -> None:
+        with bob.session() as sender:
+            path = self.fill(sender, bob, 1)[0]
+            sender.applied(path, (bob.file("/etc/renamed", "x"), "x"))
+            assert not bob.path(path).exists() and bob.read("/etc/renamed") == "x"
+
     def fill(self, sender: Any, bob: ReceivingNode, count: int) -> list[str]:
         files = [(bob.file(f"/etc/f{number}", "x"), "x") for number in range(count)]
         sender.applied(*files)
@@ -320,7 +333,7 @@ class TestDeleting:
                 for _ in range(3):
                     answer = sender.batch((bob.file("/etc/a", "new"), "new"))
                     assert codes(answer) == {"/etc/a": "failed"} and not answer["conflicts"]
-                    assert codes(sender.batch("/etc/a")) == {"/etc/a": "failed"}
+                    assert codes(sender.batch("/etc/a", force=True)) == {"/etc/a": "failed"}
                 assert bob.kept() == before
             answer = sender.batch((bob.file("/etc/a", "new"), "new"))
             assert not answer["problems"] and len(answer["conflicts"]) == 1

@@ -101,8 +101,9 @@ class _Batch:
         """Apply the changes."""
         last = {change.path: change for change in changes}      # the last word on a path counts
         allowed = [change for change in last.values() if self._allowed(change)]
-        deletions = self._deletions([change.path for change in allowed if change.entry is None],
-                                    force)
+        deletions = self._deletions(
+            [change.path for change in allowed if change.entry is None],
+            [change.path for change in allowed if change.entry is not None], force)
         puts = [(change.entry, change.content) for change in allowed
                 if change.entry is not None and self._needed(change.entry)]
         coming: dict[str, str | None] = dict.fromkeys(deletions, None)
@@ -138,8 +139,8 @@ class _Batch:
                           reason)
         return not reason
 
-    def _deletions(self, paths: list[str], force: bool) -> list[str]:
-        """Return what is to be deleted of the paths, the deepest first."""
+    def _deletions(self, paths: list[str], put: list[str], force: bool) -> list[str]:
+        """Return what is to be deleted of the paths, the deepest first; put: what comes."""
         manifest, found = self._its.manifest, []
         for path in sorted(paths, key=lambda path: (-path.count("/"), path)):
             current = self._current(path)
@@ -158,7 +159,8 @@ class _Batch:
             for path in found:
                 self._problem(path, "too-many-deletions", reason)
             return []
-        for root, reason in judging.emptied(manifest, self._its.selection, known).items():
+        for root, reason in judging.emptied(manifest, self._its.selection, known,
+                                            put).items():
             for path in found:
                 if path == root or path.startswith(root + "/"):
                     self._problem(path, "emptied", reason)

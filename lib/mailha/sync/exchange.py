@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping
 
 from mailha.sync import channel
 from mailha.sync.entry import DIRECTORY, Entry
+from mailha.sync.peerside import PeerSide
 from mailha.sync.scanning import Gone, Scan, Scanner, Unstable
 from mailha.sync.trouble import ProtocolError
 from mailha.sync.wire import MOST_CHANGES, Stream
@@ -89,7 +90,7 @@ class Exchange:
     def __init__(self, stream: Stream, scanner: Scanner, welcome: Mapping[str, Any]) -> None:
         self._stream = stream
         self._scanner = scanner
-        self._there: dict[str, str] = {}
+        self._there = PeerSide()
         self._aside: set[str] = set()
         self._number = 0
         self.conflicts = 0
@@ -132,8 +133,8 @@ class Exchange:
         if isinstance(left_out, dict):
             found.left_out = {str(path): str(reason) for path, reason in left_out.items()}
         self._count(message)
-        self._there = {path: entry.fingerprint for path, entry in found.entries.items()
-                       if found.known[path] != FOREIGN}
+        self._there = PeerSide({path: entry.fingerprint for path, entry in found.entries.items()
+                                if found.known[path] != FOREIGN})
         return found
 
     def send(self, paths: Iterable[str], *, force: bool = False) -> Outcome:
@@ -215,11 +216,11 @@ class Exchange:
                 continue
             if isinstance(found, Entry):
                 if found.kind != DIRECTORY:
-                    for below in self._below(path):
+                    for below in self._there.below(path):
                         yield below, None, b""
                 yield path, found, content
             elif isinstance(found, Gone):
-                for below in self._below(path):
+                for below in self._there.below(path):
                     yield below, None, b""
                 if path in self._there:
                     yield path, None, b""
@@ -229,11 +230,6 @@ class Exchange:
                 # What is not replicated any more stays there as it is: it may be what the other
                 # node is.
                 outcome.passed.add(path)
-
-    def _below(self, path: str) -> list[str]:
-        """Return what the receiver has below a path, the deepest first."""
-        below = path + "/"
-        return sorted((each for each in self._there if each.startswith(below)), reverse=True)
 
     def _carry(self, changes: Iterable[tuple[str, Entry | None, bytes]], outcome: Outcome,
                force: bool) -> None:
@@ -300,9 +296,9 @@ class Exchange:
                 continue
             outcome.done[path] = fingerprint
             if fingerprint is None:
-                self._there.pop(path, None)
+                self._there.drop(path)
             else:
-                self._there[path] = fingerprint
+                self._there.put(path, fingerprint)
         self.conflicts += len(answer.get("conflicts", ()))
         self.set_aside += len(answer.get("unsent", ()))
 

@@ -63,20 +63,22 @@ def too_many(manifest: Manifest, deleted: Collection[str]) -> str:
     return ""
 
 
-def emptied(manifest: Manifest, selection: Selection, deleted: Collection[str]
-            ) -> dict[str, str]:
+def emptied(manifest: Manifest, selection: Selection, deleted: Collection[str],
+            put: Collection[str]) -> dict[str, str]:
     """Return the directories that would lose all that they hold, with the reason, by root.
 
-    deleted: paths that are to be deleted and were replicated.
+    deleted: paths that are to be deleted and were replicated. put: those that come at the same
+    time; a directory into which something comes is not emptied, its only file is being renamed. One
+    that held a single file is guarded as well: such is a small disk that is not mounted.
     """
     found = {}
     gone = frozenset(deleted)
     for root in selection.directories:
         inside = root + "/"
-        if not any(path.startswith(inside) for path in gone):
+        if not any(path.startswith(inside) for path in gone) \
+                or any(path.startswith(inside) for path in put):
             continue
-        had = [path for path in manifest.paths() if path.startswith(inside)]
-        if len(had) > 1 and gone.issuperset(had):
+        if gone.issuperset(path for path in manifest.paths() if path.startswith(inside)):
             found[root] = (f"all that was replicated in {root} would be deleted; if that "
                            f"is meant: {FORCE}")
     return found
