@@ -97,6 +97,17 @@ def test_unpairing_leaves_the_keys_of_others() -> None:
     assert not pairing.forget(alice, "bob")  # type: ignore[arg-type]
 
 
+def test_the_lines_of_others_stay_as_they_are_to_the_byte() -> None:
+    # Text knows more ends of a line than a file of keys does.
+    alice = node("alice")
+    others = "ssh-rsa AAAA J\u2028rg\x0c\x85 desk\r\n\nssh-rsa BBBB \x1c\n".encode() + b"# \xff\n"
+    alice.files.put(AUTHORIZED_KEYS, others)
+    accept(alice, offer_of("bob"))
+    assert alice.files.content[AUTHORIZED_KEYS].startswith(others + b"restrict,")
+    pairing.forget(alice, "bob")  # type: ignore[arg-type]
+    assert alice.files.content[AUTHORIZED_KEYS] == others
+
+
 @pytest.mark.parametrize("change", [
     {"key": 'ssh-ed25519 AAAA" command="/bin/sh'}, {"key": public_key("x") + "\nssh-rsa AAAA"},
     {"key": public_key("x") + " comment"}, {"key": "ssh-dss " + public_key("x").split()[1]},

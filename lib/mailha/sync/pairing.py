@@ -218,7 +218,8 @@ def _replace(machine: Machine, path: str, ours: Any, lines: list[str]) -> bool:
         text = ""
     except OSError as error:
         raise errors.Failed(f"cannot read {path}: {error.strerror}", remedy="use sudo") from None
-    old = text.splitlines()
+    # Not splitlines(): a comment of somebody's may hold a character that it takes for an end.
+    old = text.removesuffix("\n").split("\n") if text else []
     kept = [line for line in old if not ours(line)]
     if kept + lines != old:
         machine.files.write_atomic(path, "".join(f"{line}\n" for line in kept + lines).encode(
