@@ -97,6 +97,13 @@ def test_a_hand_started_one_is_ended_by_a_stop_after_a_start_too(mailnode: Node)
     assert not stray.here
 
 
+def test_a_silent_systemd_is_waited_for_once_and_not_for_every_unit(mailnode: Node) -> None:
+    mailnode.started()
+    mailnode.machine.systemd.unavailable = True
+    answer = mailnode.stop(timeout=60)
+    assert answer.code == 0 and mailnode.alive() == []
+
+
 def test_without_systemd_processes_decide(mailnode: Node) -> None:
     mailnode.started()
     mailnode.machine.systemd.unavailable = True

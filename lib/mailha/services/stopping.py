@@ -35,6 +35,9 @@ KILL_SHARE, KILL_LEAST, KILL_MOST = 0.15, 1.0, 15.0
 # Seconds that systemd may leave a stop in its queue before the processes are told directly. At the
 # shutdown of the node the order of a unit waits for Pacemaker, which waits for us.
 QUEUE_PATIENCE = 1.0
+# Seconds for an answer of systemd, at most; and once it has left a question without one. The group
+# may have twenty units, and its processes can be told to end without it.
+LONGEST_ANSWER, SILENT_ANSWER = 5.0, 0.5
 
 
 class Stop:
@@ -52,6 +55,7 @@ class Stop:
         self._log = log
         self._told = _Told(machine, group.resource)
         self._ordered: dict[str, float] = {}
+        self._systemd_is_silent = False
 
     def run(self) -> None:
         """Stop every service and return when nothing of the group lives any more.
@@ -222,13 +226,16 @@ class Stop:
 
     def _see(self, services: list[Service]) -> list[Sight]:
         part = Group(self._group.resource, self._group.manager, services)
-        return evidence.look(self._machine, part, timeout=self._patience(), sockets=False,
+        seen = evidence.look(self._machine, part, timeout=self._patience(), sockets=False,
                              known=self._manager.processes())
+        self._systemd_is_silent = self._group.manager == SYSTEMD \
+            and all(sight.unit is None for sight in seen)
+        return seen
 
     def _patience(self) -> float:
         """Return how many seconds systemd may take for one answer."""
         left = self._deadline - self._machine.clock.monotonic()
-        return max(0.5, min(5.0, left / 5))
+        return max(0.5, min(SILENT_ANSWER if self._systemd_is_silent else LONGEST_ANSWER, left / 5))
 
 
 class _Told:
