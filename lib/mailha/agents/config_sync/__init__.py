@@ -82,10 +82,13 @@ fixed addresses is withheld, unless include names it. 'mailha sync diff' shows w
 it is not sent.
 
 Before the first start pair the nodes: 'mailha sync pair NODE', once. That gives each of them a key
-which can do nothing on the other but this. There is no daemon on the passive node: the sender keeps
-one SSH connection open, whose other end applies the changes: a file is written beside its
-destination, gets owner, mode, attributes and time, is on the disk, and is then renamed into place.
-What it replaces is kept, and 'mailha sync restore' brings it back.
+which can do nothing on the other but this; as this decides over the configuration of the other,
+/etc/mailha/sync/key is worth as much as root's password there.
+
+There is no daemon on the passive node: the sender keeps one SSH connection open, whose other end
+applies the changes: a file is written beside its destination, gets owner, mode, attributes and
+time, is on the disk, and is then renamed into place. What it replaces is
+kept, and 'mailha sync restore' brings it back.
 
 A number that is raised at each start keeps a node that was active before from overwriting anything
 when it comes back. What it had not sent is set aside there and reported. The number is a file on
