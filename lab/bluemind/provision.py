@@ -126,7 +126,9 @@ class Provision:
         key = (str(image), *map(str, layers))
         if key not in self._common:
             LABS.mkdir(parents=True, exist_ok=True)
-            self._common[key] = tempfile.TemporaryDirectory(prefix=".bluemind-", dir=LABS)
+            _remove_what_killed_makers_left()
+            self._common[key] = tempfile.TemporaryDirectory(prefix=f".bluemind-{os.getpid()}-",
+                                                            dir=LABS)
             self._make(Path(self._common[key].name) / "disk", image, layers)
         made = Path(self._common[key].name) / "disk"
         subprocess.run(["cp", "-a", f"{made}/.", str(disk)], check=True, timeout=LIMIT)
@@ -179,6 +181,14 @@ class Provision:
         for version in release.successors():
             packages.write_trees(trees / version, release, version, [
                 name for name in packages.UPDATED if name in packages.names(release)], postgresql)
+
+
+def _remove_what_killed_makers_left() -> None:
+    """Remove what a process made that did not live to remove it itself."""
+    for old in LABS.glob(".bluemind-*-*"):
+        maker = old.name.split("-")[1]
+        if maker.isdigit() and not Path(f"/proc/{maker}").exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _write(path: Path, text: str, mode: int = 0o644) -> None:
