@@ -134,6 +134,9 @@ class Node:
             yield
         finally:
             self._signal(signal.SIGCONT)
+            if self._sender is not None:
+                # nsenter, through which it was started, has stopped with it.
+                self._sender.send_signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
         found = self.programs("send")
@@ -182,6 +185,8 @@ class Node:
         def flushed() -> bool:
             try:
                 self.ask("flush", timeout=5)
+                if self.peer_state()["differing"]:
+                    self.ask("verify")      # what differed at the last comparison may not now
             except (Refused, OSError):
                 return False
             return self.peer_state()["state"] == "in step"
