@@ -120,6 +120,16 @@ class TestApplying:
         assert codes(answer) == {"/etc/d/passwd": "failed"}
         assert bob.read("/srv/real/passwd") == "real"
 
+    def test_nothing_is_written_into_what_is_mounted_below(self, bob: ReceivingNode) -> None:
+        bob.write("/etc/dead/x", "x")
+        bob.write("/proc/self/mountinfo", "31 1 0:28 / /etc/dead rw - nfs4 nas:/ rw\n"
+                                          "32 1 0:29 / /etc rw - ext4 /dev/sda rw\n")
+        with bob.session() as sender:
+            answer = sender.batch((bob.file("/etc/dead/x", "y"), "y"),
+                                  (bob.file("/etc/a", "y"), "y"), "/etc/dead")
+        assert codes(answer) == {"/etc/dead/x": "never", "/etc/dead": "never"}
+        assert bob.read("/etc/dead/x") == "x" and bob.read("/etc/a") == "y"
+
     def test_a_missing_directory_above_is_named_and_not_made(self, bob: ReceivingNode) -> None:
         with bob.session() as sender:
             answer = sender.batch((bob.file("/etc/no/such", "x"), "x"),

@@ -348,8 +348,10 @@ class TestHooks:
         node.write("/etc/postfix/relay", "a b\n")
         node.write("/etc/postfix/text", "a b\n")
         node.write("/etc/postfix/main.cf", "# virtual_alias_maps = hash:/etc/postfix/virtual\n"
-                                           "virtual_alias_maps = btree:/etc/postfix/virtual, x\n")
-        hooks = self.hooks(node, exclude=("/etc/postfix/relay.db",))
+                                           "virtual_alias_maps = btree:/etc/postfix/virtual, x\n"
+                                           "relay_domains = "
+                                           "${default_database_type}:/etc/postfix/relay\n")
+        hooks = self.hooks(node, exclude=("*.db",))
         hooks.run(["postmap /etc/postfix/virtual", "postmap /etc/postfix/relay",
                    "postmap /etc/postfix/text"])
         assert self.children.commands == ["postmap /etc/postfix/relay",

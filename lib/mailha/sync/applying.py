@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from contextlib import contextmanager
 from typing import Callable, Iterable, Iterator
 
@@ -25,6 +24,7 @@ from mailha.sync.entry import DIRECTORY, FILE, SYMLINK, Entry
 from mailha.sync.judging import Problem
 from mailha.sync.kept import Kept
 from mailha.sync.manifest import Manifest
+from mailha.sync.mounts import MOUNTED, MountsBelow
 from mailha.sync.owners import Owners, OwnerUnknown
 from mailha.sync.scanning import Gone, LeftOut, Scanner
 from mailha.sync.selection import NOT_SELECTED, Selection
@@ -44,7 +44,7 @@ class Applier:
 
     def __init__(self, machine: Machine, selection: Selection, state: State, manifest: Manifest,
                  copies: Kept) -> None:
-        self._machine = machine
+        self.machine = machine
         self.selection = selection
         self.state = state
         self.manifest = manifest
@@ -67,7 +67,7 @@ class Applier:
         errors.Failed if nothing at all can be done.
         """
         self.owners.refresh()
-        with Beneath(self._machine.root) as beneath:
+        with Beneath(self.machine.root) as beneath:
             return _Batch(self, beneath).run(list(changes), force, hooks)
 
 
@@ -88,6 +88,7 @@ class _Batch:
     def __init__(self, applier: Applier, beneath: Beneath) -> None:
         self._its = applier
         self._beneath = beneath
+        self._mounts = MountsBelow(applier.machine, applier.selection)
         self._result = Result()
         self._failed: set[str] = set()
         self._touched: set[str] = set()
@@ -134,6 +135,8 @@ class _Batch:
         """Tell whether a path may be touched at all."""
         link = change.entry is not None and change.entry.kind == SYMLINK
         reason = self._its.selection.why_not(change.path, link=link)
+        if not reason and self._mounts.hold(change.path):
+            reason = MOUNTED
         if reason:
             self._problem(change.path, "not-selected" if reason == NOT_SELECTED else "never",
                           reason)
@@ -213,7 +216,7 @@ class _Batch:
             with self._trouble(entry.path):
                 parent, name = self._beneath.parent(entry.path)
                 there = self._present[entry.path]
-                if there is not None and not _is_directory(parent, name):
+                if there is not None and not placing.is_directory(parent, name):
                     with self._kept(parent, name, entry.path, kept.REPLACED):
                         os.unlink(name, dir_fd=parent)
                 os.close(placing.make_directory(parent, name, entry, self._its.owners))
@@ -262,7 +265,7 @@ class _Batch:
                 current = self._current(path)
                 if current is not None:
                     parent, name = self._beneath.parent(path)
-                    if _is_directory(parent, name):
+                    if placing.is_directory(parent, name):
                         self._remove_directory(parent, name)
                     else:
                         with self._kept(parent, name, path, kept.DELETED):
@@ -278,7 +281,7 @@ class _Batch:
             with self._trouble(path):
                 parent, name = self._beneath.parent(path)
                 there = self._present[path]
-                if there is not None and _is_directory(parent, name):
+                if there is not None and placing.is_directory(parent, name):
                     self._remove_directory(parent, name)
                     parent, name = self._beneath.parent(path)
                     there = None
@@ -391,11 +394,3 @@ class _Batch:
         more = ", ..." if len(names) > 3 else ""
         return (f"the directory holds what was never replicated: {', '.join(names[:3])}{more}; "
                 "remove it there")
-
-
-def _is_directory(parent: int, name: str) -> bool:
-    """Tell whether a directory, and not a link to one, has this name."""
-    try:
-        return stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode)
-    except FileNotFoundError:
-        return False

@@ -133,20 +133,21 @@ class Hooks:
 
     def _makes(self, path: str) -> bool:
         """Tell whether a table made from a path is this node's own to make."""
-        for ending in _TYPES:
-            table = path + ending
-            if table in self._manifest:
-                continue
-            if os.path.exists(self._machine.root + table) or (
-                    ending == _TYPES[0] and self._selection.why_not(table)
-                    and os.path.exists(self._machine.root + path)):
-                return True
-        return False
+        tables = [path + ending for ending in _TYPES if path + ending not in self._manifest]
+        if any(os.path.exists(self._machine.root + table) for table in tables):
+            return True
+        # None yet, and none will come. Of a README or a key nobody wants a table.
+        return any(self._selection.why_not(table) for table in tables) \
+            and os.path.exists(self._machine.root + path) \
+            and (path in _ALIASES or self._kind_of_map(path) is not None)
 
-    def _kind_of_map(self, path: str) -> str:
-        """Return the kind of table that Postfix reads ("hash"), "" if its usual one."""
-        expression = re.compile(r"\b(hash|btree|lmdb|cdb|dbm|sdbm):" + re.escape(path)
-                                + r"(?=[\s,}]|$)")
+    def _kind_of_map(self, path: str) -> str | None:
+        """Return the kind of table that Postfix reads ("hash"), "" for its usual one.
+
+        None if its configuration does not name the path as a map.
+        """
+        expression = re.compile(r"(?:\b(hash|btree|lmdb|cdb|dbm|sdbm)|default_database_type\}?):"
+                                + re.escape(path) + r"(?=[\s,}]|$)")
         for file in ("main.cf", "master.cf"):
             try:
                 text = os.fsdecode(self._machine.files.read(_POSTFIX + file))
@@ -156,8 +157,8 @@ class Hooks:
                 if not line.lstrip().startswith("#"):
                     found = expression.search(line)
                     if found:
-                        return found.group(1)
-        return ""
+                        return found.group(1) or ""
+        return None
 
     def _reload(self, service: Service) -> None:
         """Reload a service that runs here and is nobody else's, if its configuration is right."""

@@ -84,6 +84,14 @@ def make_directory(parent: int, name: str, entry: Entry, owners: Owners) -> int:
     return descriptor
 
 
+def is_directory(parent: int, name: str) -> bool:
+    """Tell whether a directory, and not a link to one, has this name."""
+    try:
+        return stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def signature(parent: int, name: str) -> tuple[int, ...]:
     """Return what changes whenever a file is changed, without reading it. Raises OSError."""
     found = os.lstat(name, dir_fd=parent)

@@ -20,6 +20,7 @@ from mailha.sync import attributes
 from mailha.sync.beneath import Beneath, NoParent, NotADirectory
 from mailha.sync.entry import DIRECTORY, FILE, LARGEST_FILE, LONGEST_PATH, SYMLINK, Entry
 from mailha.sync.identity import Identity
+from mailha.sync.mounts import MOUNTED, mount_points
 from mailha.sync.owners import Owners
 from mailha.sync.selection import NOT_SELECTED, Selection
 from mailha.system.machine import Machine
@@ -221,7 +222,7 @@ class Scanner:
               ) -> None:
         """Take in a path and all below it."""
         if path in mounted:
-            scan.add(LeftOut(path, "another file system is mounted there"))
+            scan.add(LeftOut(path, MOUNTED))
             return
         found = self._entry(parent, name, path, None)
         scan.add(found)
@@ -328,29 +329,6 @@ class Scanner:
                      owner=self._owners.user_name(found.st_uid), uid=found.st_uid,
                      group=self._owners.group_name(found.st_gid), gid=found.st_gid,
                      mtime=found.st_mtime_ns)
-
-
-def mount_points(machine: Machine) -> frozenset[str]:
-    """Return where file systems are mounted, without touching any of them.
-
-    Raises errors.Failed if that cannot be told.
-    """
-    try:
-        table = machine.files.read("/proc/self/mountinfo", 64 << 20)
-    except OSError as error:
-        raise errors.Failed(f"cannot tell what is mounted: {error}",
-                            remedy="mount /proc") from None
-    found = set()
-    for line in table.split(b"\n"):
-        fields = line.split(b" ", 5)
-        if len(fields) > 5:
-            point = fields[4]
-            if b"\\" in point:
-                for octal, byte in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"),
-                                    (b"\\134", b"\\")):
-                    point = point.replace(octal, byte)
-            found.add(os.fsdecode(point))
-    return frozenset(found)
 
 
 def _names(descriptor: int) -> list[str]:
