@@ -23,7 +23,7 @@ WHOLE = 25.0
 CONTACT = 10.0
 """Seconds in which a controller has to answer for the first time."""
 
-LEEWAY = 8.0
+LEEWAY = 15.0
 """Seconds that starting anything may take on a busy machine."""
 
 LONG: Dict[str, Dict[str, Any]] = {
@@ -70,7 +70,7 @@ def cases(release: Machine) -> Callable[[str], Case]:
 
 def test_off_is_proven_with_few_datagrams_and_a_closed_session(machine: Machine) -> None:
     least = 1000
-    for _ in range(4):                  # a busy machine may have made it repeat something
+    for _ in range(10):                 # a busy machine may have made it repeat something
         bmc = machine.controller()
         outcome = machine.fence("off", bmc)
         assert (outcome.code, outcome.stdout) == (0, "Success: Powered OFF\n")
@@ -79,6 +79,8 @@ def test_off_is_proven_with_few_datagrams_and_a_closed_session(machine: Machine)
         if last["taken"] + last["sent"] + 1 < least:
             least = last["taken"] + last["sent"] + 1
             events = [event["event"] for event in bmc.events()]
+        if least <= 18:
+            break
     assert events == ["open", "login", "privilege", "order", "off", "read", "read", "close"]
     assert least == 18, "fence_ipmilan: 66"
 
