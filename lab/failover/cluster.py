@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from xml.etree import ElementTree
 
 from failover import configuration
 from failover.product import Product
+from failover.replication import Pairing
 from twonode.lab import Lab, LabError
 
 Found = TypeVar("Found")
@@ -81,6 +83,7 @@ class Cluster:
         self.nodes = self.lab.plan.nodes
         self.text = configuration.cluster(product, self.lab.plan)
         self.resources = configuration.resources(self.text)
+        self._pairing: Optional[Pairing] = None
 
     def up(self, say: Say = lambda line: None) -> None:
         """Bring up the nodes with filled disks, load the configuration, and wait until all runs.
@@ -196,4 +199,10 @@ class Cluster:
 
     def _provision(self, node: str, disk: Path) -> None:
         self.product.provision(node, disk, self.lab.plan)
+        if self.product.over:
+            if self._pairing is None:
+                with tempfile.TemporaryDirectory() as place:
+                    self._pairing = Pairing(Path(place), {
+                        each: self.lab.plan.address(each) for each in self.nodes})
+            self._pairing.provision(node, disk)
         configuration.install(disk, [configuration.SECRET, *self.product.node_files])

@@ -35,7 +35,8 @@ def cluster(product: Product, plan: Plan, examples: Path = EXAMPLES) -> str:
 
     Raises ExampleChanged when the example and the product no longer fit.
     """
-    text = (examples / product.example / "cluster.crm").read_text()
+    text = "\n".join((examples / product.example / name).read_text()
+                     for name in ("cluster.crm", *product.over))
     _replace(text, {**_common(plan), **product.differences})
     return adapt(text, plan, product.differences)
 

@@ -40,6 +40,10 @@ def node_failure(cluster: Cluster, postmen: Sequence[Postman], say: Say) -> Faul
     fault = Fault(f"{cluster.product.node_failure}: {victim} loses its power",
                   f"{victim}'s power was cut",
                   time.time())
+    changed = cluster.product.change_configuration(cluster.lab, victim)
+    if changed:
+        say(f"{changed} on {victim}, and {survivor} has acknowledged it")
+        fault.when = time.time()
     say(f"{fault.title}")
     cluster.lab.poweroff(victim)
     watch = _Watch(cluster, fault, survivor, say)
@@ -51,6 +55,9 @@ def node_failure(cluster: Cluster, postmen: Sequence[Postman], say: Say) -> Faul
                         f"cluster knows of are: {', '.join(fencings) or 'none'}")
     watch.until("mail is accepted again", lambda: _is_accepted(postmen, served))
     fault.ended = time.time()
+    if changed:
+        watch.until(f"{survivor} serves with what was changed",
+                    lambda: cluster.product.serves_with_it(cluster.lab.connect))
     load = cluster.product.load(cluster.lab, survivor)
     if load:
         say(f"  {load}")

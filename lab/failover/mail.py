@@ -67,6 +67,17 @@ class _Lmtp(_Smtp):
     ehlo_msg = smtplib.LMTP.ehlo_msg
 
 
+def accepts(connect: Connect, recipient: str) -> bool:
+    """Say whether the server at the other end takes mail for somebody; none is sent.
+
+    Raises OSError.
+    """
+    with _Smtp(connect) as server:
+        server.ehlo()
+        server.mail(SENDER)
+        return server.rcpt(recipient)[0] == 250
+
+
 def letter(number: int, recipient: str) -> Letter:
     """Write a letter; no other one ever has its Message-ID."""
     message = EmailMessage()

@@ -50,6 +50,8 @@ class Product(ABC):
     name: as in `lab/demo NAME`.
     introduction: what a spectator reads first: what is real here, and what is not.
     example: the folder below examples/ whose cluster.crm is loaded.
+    over: further configurations in that folder, loaded with it. With one of them the configuration
+        of the active node is replicated, and the nodes are paired for it.
     suite: the Debian release of the nodes if nobody asks for another.
     disks: name -> MiB of the shared disks.
     layers: packages that the nodes have over the image.
@@ -66,6 +68,7 @@ class Product(ABC):
     name: str
     introduction: str
     example: str
+    over: Sequence[str] = ()
     suite: str = "bookworm"
     disks: Mapping[str, int]
     layers: Tuple[Recipe, ...] = ()
@@ -108,6 +111,19 @@ class Product(ABC):
     def load(self, lab: Lab, node: str) -> str:
         """Return what a node carries alone after the other one has died, "" for nothing to say."""
         return ""
+
+    # -- configuration -------------------------------------------------------------------------
+
+    def change_configuration(self, lab: Lab, node: str) -> str:
+        """Change something on the active node; return what was changed once it is acknowledged.
+
+        Returns "" where no configuration is replicated.
+        """
+        return ""
+
+    def serves_with_it(self, connect: Connect) -> bool:
+        """Say whether the mail server that answers now works with what was changed."""
+        return True
 
     # -- services -----------------------------------------------------------------------------
 

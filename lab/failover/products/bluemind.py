@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import Callable, List, Mapping, Set
 
-from bluemind.layout import USERS
+from bluemind.layout import DOMAIN, USERS
 from bluemind.provision import ADDRESS, Provision
 from bluemind.releases import DEFAULT
 from failover import mailboxes
-from failover.mail import Postman
+from failover.mail import Postman, accepts
 from failover.product import CannotLook, Connect, Product
 from mailserver.recipe import MAIL
 from twonode.lab import Lab, LabError
@@ -22,6 +22,9 @@ SMTP_PORT = 25
 IMAP_PORT = 143
 
 SERVICES = "bluemind_services"
+
+NEW_MAILBOX = f"new@{DOMAIN}"
+"""What Postfix is told to take mail for on the active node, just before that loses its power."""
 
 LETTERS_PER_SECOND = 4.0
 
@@ -117,9 +120,28 @@ others, which say READY, listen, answer, write and fail as theirs do.
         return super().processes(lab, node, service)
 
 
+class ReplicatedBlueMind(BlueMind):
+    """BlueMind whose configuration follows the active node."""
+
+    over = ("config-sync.crm",)
+
+    def change_configuration(self, lab: Lab, node: str) -> str:
+        """Give Postfix a mailbox more to accept mail for."""
+        lab.execute(node, ["/bin/sh", "-euc", f"echo '{NEW_MAILBOX} x' >>/etc/postfix/mailboxes; "
+                           "mailha sync push"], timeout=60)
+        return f"the map /etc/postfix/mailboxes has got {NEW_MAILBOX}"
+
+    def serves_with_it(self, connect: Connect) -> bool:
+        """Say whether Postfix takes mail for the new mailbox; none is sent."""
+        try:
+            return accepts(lambda timeout: connect(ADDRESS, SMTP_PORT, timeout), NEW_MAILBOX)
+        except (OSError, LabError):
+            return False
+
+
 def product() -> Product:
     """Return BlueMind."""
-    return BlueMind()
+    return ReplicatedBlueMind()
 
 
 def by_imap(connect: Connect) -> Set[str]:
