@@ -72,7 +72,7 @@ class Notice(threading.Thread):
                 continue
             try:
                 self._machine.children.run(
-                    [PROGRAM, "-n", attribute(self._settings.resource, name), "-U", value,
+                    [PROGRAM, "-n", attribute(self._settings.resource, name), "-B", value,
                      "-d", DAMPING],
                     timeout=TIMEOUT)
                 self._told[name] = value
