@@ -118,7 +118,8 @@ def attribute(lab: Lab, name: str, seen_by: str = "bob") -> str:
 
 def flush(lab: Lab, node: str) -> None:
     """Return when all that was changed on the node is acknowledged."""
-    sh(lab, node, "mailha sync push")
+    wait_for(f"the acknowledgement of what {node} sends", lambda: "done" in sh(
+        lab, node, "mailha sync push >/dev/null 2>&1 && echo done || :"))
 
 
 def generation(lab: Lab, node: str) -> int:
