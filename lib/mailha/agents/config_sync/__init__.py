@@ -72,8 +72,9 @@ AGENT = Agent(
     long="""
 A mail server that changes over needs its configuration on the other node: what was changed on the
 active node must be there before the node dies. This resource replicates it, at every change, within
-milliseconds, and in one direction only: from the node on which it runs to the others. Put it at the
-end of the group of the mail service, so that it runs where the mail runs.
+milliseconds, and in one direction only: from the node on which it runs to the others. Put it beside
+the group of the mail service, colocated with it and ordered after it, so that it runs where the
+mail runs and a trouble of it is never one of the mail.
 
 It replicates what the profile of the product names, and what the parameter include adds. It never
 replicates what makes a node itself: host name, network, disks, cluster, boot, accounts, keys of the

@@ -185,7 +185,10 @@ class CyrusExamination(Examination):
                 number = pwd.getpwnam(user).pw_uid
             except KeyError:
                 return b"nobody"
-            return b"%d %d" % (number, os.stat(machine.root + imapd.directory).st_uid)
+            try:
+                return b"%d %d" % (number, os.stat(machine.root + imapd.directory).st_uid)
+            except FileNotFoundError:
+                return b"missing"
 
         try:
             answer = machine.children.bounded(look, timeout=share(self._call))
@@ -197,12 +200,20 @@ class CyrusExamination(Examination):
             yield errors.NotInstalled(f"there is no user '{user}' on this node",
                                       remedy="install Cyrus, or set the parameter user")
             return
+        if answer == b"missing":
+            yield errors.Failed(
+                f"{imapd.path} names {imapd.directory} as configdirectory, and it does not exist",
+                remedy=f"see that its disk is mounted; on a new disk make it: install -d -o {user} "
+                       f"-m 750 {imapd.directory}")
+            return
         number, owner = answer.decode().split(" ")
         if number != owner:
+            remedy = f"give '{user}' the same number on every node ('usermod -u')"
+            if owner == "0":
+                remedy = f"'chown -R {user} {imapd.directory}', if it was made by root"
             yield errors.NotAllowedHere(
                 f"{imapd.directory} belongs to the user number {owner}, but '{user}' has the "
-                f"number {number} on this node",
-                remedy=f"give '{user}' the same number on every node ('usermod -u')")
+                f"number {number} on this node", remedy=remedy)
 
     def sharing(self) -> Iterator[errors.MailhaError]:
         """Find another instance on this node that has a path of ours, or our configuration."""
