@@ -14,6 +14,7 @@ import pytest
 from mailha import errors
 from mailha.sync import control, status
 from mailha.sync.control import NoSender, Server, Tell
+from mailha.system.unixpaths import through_directory
 from mailha.system.machine import Machine
 
 LONG = 60.0
@@ -26,6 +27,7 @@ class Scene:
         self.machine = Machine(str(root))
         self.path = f"{root}{control.control_path('sync')}"
         os.makedirs(os.path.dirname(self.path))
+        self.short, _ = through_directory(self.path)        # open until the process ends
         self.server = Server(self.path, {
             "status": lambda request, tell: {"files": 7}, "push": self.push, "fail": self.fail,
             "monitor": lambda request, tell: "190 bob differs in /etc/aliases\n"})
@@ -69,7 +71,7 @@ def test_a_failure_comes_with_its_remedy(scene: Scene) -> None:
 def test_what_is_not_understood_is_no_traceback(scene: Scene) -> None:
     for request in (b"\n", b"{}\n", b"[]\n", b'{"do": "dance"}\n', b'{"do": "push"}\n', b"\xff\n"):
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(scene.path)
+            connection.connect(scene.short)
             connection.sendall(request)
             answer = b"".join(iter(lambda: connection.recv(1000), b""))
             assert b'"error"' in answer, request
@@ -101,9 +103,17 @@ def test_a_monitor_is_told_apart_who_is_dead_and_who_is_silent(scene: Scene) -> 
     with pytest.raises(status.NotThere):
         status.ask(machine, "sync", LONG)
     with socket.socket(socket.AF_UNIX) as silent:
-        silent.bind(scene.path)
+        silent.bind(scene.short)
         with pytest.raises(status.NotThere):
             status.ask(machine, "sync", LONG)       # bound, and nobody listens
         silent.listen(1)
         with pytest.raises(status.NoAnswer):
             status.ask(machine, "sync", 0.05)
+
+
+def test_the_name_of_a_resource_may_be_longer_than_the_path_of_a_socket(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    server = Server(str(deep / "control"), {})
+    server.close()
+    assert (deep / "control").is_socket()

@@ -19,6 +19,7 @@ from typing import Any, Callable, Mapping, Union
 from mailha import errors
 from mailha.sync.places import Places
 from mailha.system.machine import Machine
+from mailha.system.unixpaths import through_directory
 
 LONGEST_REQUEST = 1 << 20
 LONGEST_ANSWER = 64 << 20
@@ -50,7 +51,11 @@ class Server(threading.Thread):
             # The directory is root's alone, so nobody is quicker than the mode.
             if os.path.lexists(path):
                 os.unlink(path)
-            self._listener.bind(path)
+            short, directory = through_directory(path)
+            try:
+                self._listener.bind(short)
+            finally:
+                os.close(directory)
             os.chmod(path, 0o600)
             self._listener.listen(MOST_AT_ONCE)
         except OSError as error:
@@ -107,12 +112,15 @@ def ask(machine: Machine, resource: str, request: Mapping[str, Any], timeout: fl
     progress: gets every message before the last one. Raises NoSender, and errors.Failed with what
     the sender says, or when it says nothing within timeout seconds.
     """
-    path = machine.root + control_path(resource)
     deadline = time.monotonic() + timeout
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
         connection.settimeout(timeout)
         try:
-            connection.connect(path)
+            path, directory = through_directory(machine.root + control_path(resource))
+            try:
+                connection.connect(path)
+            finally:
+                os.close(directory)
             connection.sendall(_encode(request))
         except (FileNotFoundError, ConnectionRefusedError):
             raise NoSender(f"no sender of {resource} runs on this node",

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Paths of unix sockets, of which the kernel takes 107 bytes and no more (unix(7), sun_path).
+
+The name of a resource may be longer than what is left of them. Seen from its directory, every path
+is short.
+
+A recurring monitor loads this module.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def through_directory(path: str) -> tuple[str, int]:
+    """Return another path of the same socket, and the descriptor that it is good for as long as.
+
+    The descriptor is to be closed. Raises OSError if the directory is not there.
+    """
+    directory, _, name = path.rpartition("/")
+    descriptor = os.open(directory or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return f"/proc/self/fd/{descriptor}/{name}", descriptor
