@@ -96,6 +96,26 @@ def test_a_comparison_covers_what_had_changed_before_it(backlog: Backlog) -> Non
     assert backlog.take(10) == ["/etc/b"]
 
 
+def test_a_comparison_does_not_cover_what_changed_once_more_meanwhile(backlog: Backlog) -> None:
+    # It had read the file between the two changes, and the second one was never sent.
+    backlog.add(["/etc/a"])
+    backlog.add((), "first connection")
+    _, number = backlog.everything()
+    backlog.add(["/etc/a"])
+    backlog.compared(number)
+    assert backlog.take(10) == ["/etc/a"]
+
+
+def test_what_changed_on_its_way_and_failed_is_not_covered_either(backlog: Backlog) -> None:
+    backlog.add(["/etc/a"])
+    backlog.take(1)
+    _, number = backlog.everything()
+    backlog.add(["/etc/a"])
+    backlog.put_back(["/etc/a"])
+    backlog.compared(number)
+    assert backlog.take(10) == ["/etc/a"]
+
+
 def test_a_comparison_does_not_cover_an_overflow_that_came_later(backlog: Backlog) -> None:
     backlog.add([], "first")
     number = backlog.everything()[1]

@@ -22,9 +22,10 @@ class Backlog:
         self._monotonic = monotonic
         self._changed = threading.Condition()
         self._number = 0
-        # path -> (number, since when): waiting, and under way.
-        self._waiting: dict[str, tuple[int, float]] = {}
-        self._sent: dict[str, tuple[int, float]] = {}
+        # path -> (number of its first change, since when it waits, number of its last change):
+        # waiting, and under way.
+        self._waiting: dict[str, tuple[int, float, int]] = {}
+        self._sent: dict[str, tuple[int, float, int]] = {}
         self._later: dict[str, float] = {}
         self._everything = ""
         # The first and the last time that it was said.
@@ -37,8 +38,9 @@ class Backlog:
         with self._changed:
             self._number += 1
             for path in paths:
-                # The oldest change counts as long as it has not been taken.
-                self._waiting.setdefault(path, (self._number, now))
+                # The oldest change says how long it waits; the last one, what has seen it.
+                first, since, _ = self._waiting.get(path, (self._number, now, 0))
+                self._waiting[path] = first, since, self._number
                 self._later.pop(path, None)
             if everything:
                 if not self._everything:
@@ -73,9 +75,10 @@ class Backlog:
             self.acknowledged = now
             if self._everything_number <= number:
                 self._everything = ""
-            waiting = dict.fromkeys(left, (number, now))
+            waiting = dict.fromkeys(left, (number, now, number))
             for path, entry in self._waiting.items():
-                if entry[0] > number or path in waiting:
+                # Changed once more since then, it was compared as it was before.
+                if entry[2] > number or path in waiting:
                     waiting[path] = entry
             self._waiting = waiting
             self._later = {path: self._later.get(path, 0.0) for path in waiting}
@@ -98,7 +101,8 @@ class Backlog:
                 entry = self._sent.pop(path, None)
                 if entry is None:
                     continue
-                self._waiting[path] = entry
+                later = self._waiting.get(path, entry)
+                self._waiting[path] = entry[0], entry[1], later[2]
                 if pause:
                     self._later[path] = when
             self._changed.notify_all()
@@ -132,7 +136,7 @@ class Backlog:
     def age(self) -> float:
         """Return for how many seconds the oldest of them waits, 0.0 if there is none."""
         with self._changed:
-            since = [when for _, when in (*self._sent.values(), *self._waiting.values())]
+            since = [when for _, when, _ in (*self._sent.values(), *self._waiting.values())]
         return max(0.0, self._monotonic() - min(since)) if since else 0.0
 
     def wait_done(self, timeout: float, over: Callable[[], bool] = lambda: False) -> bool:
@@ -153,4 +157,5 @@ class Backlog:
     def _outstanding(self, number: int) -> bool:
         if self._everything and self._everything_since <= number:
             return True
-        return any(each <= number for each, _ in (*self._sent.values(), *self._waiting.values()))
+        return any(first <= number
+                   for first, _, _ in (*self._sent.values(), *self._waiting.values()))
