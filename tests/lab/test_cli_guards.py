@@ -150,8 +150,8 @@ def test_a_later_drop_in_that_weakens_the_guard_is_found(node: Node, weakened: s
 def test_an_ordinary_user_may_look(node: Node) -> None:
     node.mailha("guards", "on", "mail")
     said = node.run("runuser", "-u", "nobody", "--", "mailha", "guards", "show")
-    assert [line.split()[1:4] for line in said.stdout.splitlines() if SERVER in line] == [
-        ["mail", "in", "force"]]
+    assert [line.split()[1:4] for line in said.stdout.splitlines()
+            if line.startswith(SERVER)] == [["mail", "in", "force"]]
     said = node.run("runuser", "-u", "nobody", "--", "mailha", "guards", "off", "mail", check=False)
     assert said.returncode == 1 and "only root" in said.stderr
 
