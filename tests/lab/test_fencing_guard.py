@@ -86,6 +86,7 @@ def test_manual_changeover_from_the_first_refusal_to_the_other_node(lab: Lab) ->
     set_manual_node(lab, "alice")
     crm(lab, "crm_resource", "--cleanup", "--resource", "guard")
     wait_for("the guard on alice", lambda: places(lab) == ["alice"])
+    crm(lab, "crm_resource", "--wait")      # a start that is under way is shown as a place
 
     # Running, it is not disturbed by another name: Pacemaker calls reload-agent, from 2.1 on.
     if pacemaker(lab) >= (2, 1):
