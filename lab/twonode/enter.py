@@ -22,6 +22,9 @@ KINDS = {"mnt": "--mount", "uts": "--uts", "ipc": "--ipc", "net": "--net", "pid"
 LAST_WORDS = 5.0
 """Seconds that a command killed at its deadline has for its output to end."""
 
+NOT_ENTERED = 255
+"""Exit code that stands for a command that never ran, because its machine was gone; as of ssh."""
+
 
 class CommandFailed(subprocess.CalledProcessError):
     """A command ended with a code that says failure; says what it printed."""
@@ -68,10 +71,19 @@ class Door:
 
     def popen(self, argv: Sequence[str], *, environment: Mapping[str, str] = {},
               **options: Any) -> subprocess.Popen[bytes]:
-        """Start a command in the machine; `options` are those of subprocess.Popen."""
-        child: subprocess.Popen[bytes] = subprocess.Popen(
-            self._command(argv), env=_environment(environment), pass_fds=self._descriptors(),
-            preexec_fn=self._join_group, **options)
+        """Start a command in the machine; `options` are those of subprocess.Popen.
+
+        Raises CommandFailed if the machine went away between the opening of the door and this.
+        """
+        try:
+            child: subprocess.Popen[bytes] = subprocess.Popen(
+                self._command(argv), env=_environment(environment), pass_fds=self._descriptors(),
+                preexec_fn=self._join_group, **options)
+        except subprocess.SubprocessError as error:
+            # The cgroup of a node that reboots is removed while its door is still open; Python
+            # says of that only that something in preexec_fn failed.
+            raise CommandFailed(NOT_ENTERED, list(argv), stderr="the machine has just gone down, "
+                                "its cgroup cannot be joined any more") from error
         return child
 
     def run(self, argv: Sequence[str], *, timeout: float, input: Union[bytes, str, None] = None,

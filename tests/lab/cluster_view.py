@@ -124,11 +124,12 @@ class ClusterView:
         return found[0]
 
     def fail_count(self, resource: str, node: str) -> int:
-        """Return how often a resource has failed on a node."""
+        """Return how often a resource has failed on a node; a start that failed counts as
+        Pacemaker's INFINITY, which is a million."""
         said = self.run("crm_failcount", "--query", "-r", resource, "-N", node)
-        match = re.search(r"value=(\d+)", said)
+        match = re.search(r"value=(\d+|INFINITY)", said)
         assert match is not None, said
-        return int(match.group(1))
+        return 1_000_000 if match.group(1) == "INFINITY" else int(match.group(1))
 
     def last_result(self, resource: str, interval: int, node: str) -> int:
         """Return the exit code of a recurring monitor; interval: its own, in seconds."""
