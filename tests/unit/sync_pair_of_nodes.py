@@ -14,7 +14,7 @@ from typing import Any, Callable, Mapping
 import pytest
 
 from mailha import errors
-from mailha.sync import control, peers, receiving, settings, status
+from mailha.sync import control, peers, receiving, sending, status
 from mailha.sync.channel import Channel
 from mailha.sync.peers import Peer
 from mailha.sync.sending import Sender
@@ -56,6 +56,7 @@ class Nodes:
         peers.write(self.alice.machine, Peer("bob", "192.0.2.2"))
         self.settings: dict[str, Any] = {"include": ("/etc/",), "exclude": ("/etc/only-*",)}
         self.reachable = True
+        self._monkeypatch = monkeypatch
         self._links: list[socket.socket] = []
         self._receivers: list[threading.Thread] = []
         self._told = Told()
@@ -91,21 +92,35 @@ class Nodes:
             except OSError:
                 pass
 
-    def start(self, generation: int = 1) -> Sender:
-        """Start a sender on alice, and wait until bob has everything."""
+    def start(self, generation: int = 1) -> None:
+        """Start a sender on alice. Raises what it ends with before it begins."""
         Settings(RESOURCE, "alice", generation, **self.settings).write(self.alice.machine)
         self._told = Told()
-        sender = Sender(self.alice.machine, settings.read(self.alice.machine, RESOURCE))
+        begun = threading.Event()
+        failed: list[BaseException] = []
+
+        class Begun(Sender):
+            """Tells that it could be made."""
+
+            def __init__(self, *given: Any) -> None:
+                super().__init__(*given)
+                begun.set()
 
         def run() -> None:
             try:
-                sender.run(self._told)      # type: ignore[arg-type]
+                sending.send(self.alice.machine, RESOURCE,
+                             self._told)        # type: ignore[arg-type]
+            except errors.MailhaError as error:
+                failed.append(error)
             finally:
-                sender.close()
+                begun.set()
 
+        self._monkeypatch.setattr(sending, "Sender", Begun)
         self._thread = threading.Thread(target=run)
         self._thread.start()
-        return sender
+        assert begun.wait(LONG)
+        if failed:
+            raise failed[0]
 
     def stop(self) -> None:
         """Stop the sender, and wait until nothing of it is left."""

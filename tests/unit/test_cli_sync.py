@@ -73,6 +73,23 @@ def test_a_node_that_knows_nothing_says_so(nodes: Nodes) -> None:
     assert call(nodes.bob, "push", "../x").code == 1
 
 
+def test_a_resource_that_nobody_knows_is_told_with_those_that_are_known(nodes: Nodes) -> None:
+    nodes.start()
+    nodes.flush()
+    for argv in (["status", "typo"], ["push", "typo"], ["pause", "typo"], ["resume", "typo"],
+                 ["diff", "-r", "typo"], ["kept", "-r", "typo"], ["restore", "-r", "typo", "/x"],
+                 ["accept-generation", "-r", "typo"]):
+        said = call(nodes.alice, *argv)
+        assert said.code == 1 and f"name {RESOURCE}" in said.err, argv
+    assert not nodes.alice.path("/var/lib/mailha/sync/typo").exists()
+
+
+def test_a_wrong_verb_is_told_with_those_that_people_call(nodes: Nodes) -> None:
+    said = call(nodes.alice, "statu")
+    assert said.code == 2 and "'status'" in said.err
+    assert "send" not in said.err and "receive" not in said.err
+
+
 def test_push_tells_what_could_not_be_brought_over(nodes: Nodes) -> None:
     nodes.alice.write("/etc/app.conf", "1")
     nodes.start()

@@ -19,7 +19,8 @@ from mailha.agents.config_sync import surroundings
 from mailha.agents.config_sync.parameters import contradictions
 from mailha.cluster.cib import QUERY
 from mailha.ocf import Call
-from mailha.sync import receiving, sender, settings, status
+from mailha.sync import control, receiving, sender, settings, status
+from mailha.sync.places import Places
 from mailha.system.child_failures import ChildTimedOut
 from mailha.system.children import Finished
 from mailha.system.machine import Machine
@@ -44,6 +45,8 @@ class Node:
         monkeypatch.setattr(status, "ask", self._ask)
         monkeypatch.setattr(surroundings, "next_generation", self._next)
         monkeypatch.setattr(receiving, "finish_hooks", lambda *_, **__: {})
+        monkeypatch.setattr(control, "ask", self._tell)
+        self.mute_until = 0.0
 
     def _next(self, call: Call, machine: Any) -> int:
         self.generation += 1
@@ -54,15 +57,20 @@ class Node:
             raise status.NotThere("the sender does not answer: Connection refused")
         return self.verdict(timeout)
 
+    def _tell(self, machine: Any, resource: str, request: Any, timeout: float) -> Any:
+        if not self.pid() or self.machine.clock.monotonic() < self.mute_until:
+            raise control.NoSender("no sender of sync runs on this node")
+        return {"since": float(self.generation)}
+
     def pid(self) -> int:
         """Return the pid of the sender, 0 if it does not live."""
         return next((pid for pid, running in self.machine.processes.table.items()
                      if running.cgroup == self.unit.cgroup), 0)
 
     def do(self, action: str, *, interval: int = 0, node: str = "alice", timeout: int = 60000,
-           **parameters: str) -> Optional[errors.MailhaError]:
+           resource: str = "sync", **parameters: str) -> Optional[errors.MailhaError]:
         """Perform an action and return its failure."""
-        environment = {"OCF_RESOURCE_INSTANCE": "sync", "HA_logfacility": "none",
+        environment = {"OCF_RESOURCE_INSTANCE": resource, "HA_logfacility": "none",
                        "OCF_RESKEY_CRM_meta_timeout": str(timeout),
                        "OCF_RESKEY_CRM_meta_interval": str(interval)}
         if node:
@@ -136,6 +144,30 @@ def test_a_sender_that_ends_at_once_fails_the_start_with_its_own_words(node: Nod
     assert code(failure) == 1 and "the kernel gives no watches" in str(failure)
     # And systemd does not bring it back behind the cluster's back.
     assert not node.machine.files.exists("/run/mailha/sync/sync/settings")
+
+
+def test_a_start_is_over_when_the_sender_answers(node: Node) -> None:
+    # A monitor that came a moment after it found nobody, and said so.
+    node.mute_until = node.machine.clock.monotonic() + 5.0
+    assert node.do("start") is None
+    assert node.machine.clock.monotonic() >= node.mute_until and node.pid()
+    # The same where systemd has just brought one back.
+    node.mute_until = node.machine.clock.monotonic() + 5.0
+    assert node.do("start") is None
+    assert node.machine.clock.monotonic() >= node.mute_until and node.generation == 1
+
+
+@pytest.mark.parametrize("name", ["caf\u00e9", "mail sync", "mail%i", "m" * 250])
+def test_a_name_that_no_unit_can_have_is_told_and_nothing_runs(node: Node, name: str) -> None:
+    failure = node.do("start", resource=name)
+    assert code(failure) == errors.ERR_CONFIGURED and "give the resource another name" \
+        in str(failure)
+    assert code(node.do("monitor", resource=name)) == errors.NOT_RUNNING
+    assert node.do("stop", resource=name) is None
+
+
+def test_a_name_that_a_unit_can_have_is_one() -> None:
+    assert Places("mail_sync-1.2:0").has_unit()
 
 
 @pytest.mark.parametrize("load, word", [("not-found", "install the package"),
@@ -246,12 +278,13 @@ def test_what_can_be_replicated_nowhere_is_a_wrong_parameter(node: Node) -> None
 
 def test_changed_parameters_reach_the_sender_or_nothing_changes(
         node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mailha.sync import control
-    asked = []
-    monkeypatch.setattr(control, "ask", lambda *given: asked.append(given[2]) or {})
+    asked: list[Any] = []
     node.do("start")
+    monkeypatch.setattr(control, "ask", lambda *given: asked.append(given[2]) or
+                        {"since": min(2, len(asked))})
     assert node.do("reload-agent", exclude="*.local") is None
-    assert asked == [{"do": "reload"}]
+    # It is over when the one that has them answers, and not he who had them before.
+    assert asked == [{"do": "reload"}, {"do": "status"}]
     told = json.loads(node.machine.files.content["/run/mailha/sync/sync/settings"])
     assert told["exclude"] == ["*.local"] and told["generation"] == 1
     assert code(node.do("reload-agent", include="/usr/")) == errors.ERR_CONFIGURED

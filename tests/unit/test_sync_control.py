@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
@@ -28,7 +29,8 @@ class Scene:
         self.path = f"{root}{control.control_path('sync')}"
         os.makedirs(os.path.dirname(self.path))
         self.short, _ = through_directory(self.path)        # open until the process ends
-        self.server = Server(self.path, {
+        self.server = Server(self.path)
+        self.server.answer_by({
             "status": lambda request, tell: {"files": 7}, "push": self.push, "fail": self.fail,
             "monitor": lambda request, tell: "190 bob differs in /etc/aliases\n"})
         self.server.start()
@@ -83,8 +85,38 @@ def test_the_socket_is_for_root_alone(scene: Scene) -> None:
 
 def test_a_socket_of_a_dead_sender_is_replaced(scene: Scene) -> None:
     scene.server.close()
-    Server(scene.path, {"status": lambda request, tell: {"new": True}}).start()
+    server = Server(scene.path)
+    server.answer_by({"status": lambda request, tell: {"new": True}})
+    server.start()
     assert scene.ask(do="status")["new"]
+
+
+def test_a_socket_that_has_its_name_listens(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Between bind(2) and listen(2) who connects is refused, and a monitor says "gone".
+    scene.server.close()
+    rename, listening = os.rename, []
+
+    def look(made: str, path: str) -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            short, directory = through_directory(made)
+            listening.append(client.connect_ex(short) == 0)
+            os.close(directory)
+        rename(made, path)
+
+    monkeypatch.setattr(os, "rename", look)
+    Server(scene.path).close()
+    assert listening == [True] and os.listdir(os.path.dirname(scene.path)) == ["control"]
+
+
+def test_who_asks_while_a_sender_begins_anew_waits_for_the_next(scene: Scene) -> None:
+    scene.server.answer_by(None)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(scene.ask(do="status")))
+    asking.start()
+    asking.join(0.01)
+    scene.server.answer_by({"status": lambda request, tell: {"new": True}})
+    asking.join(LONG)
+    assert answers[0]["new"]
 
 
 def test_where_no_sender_runs_it_is_said(tmp_path: Path) -> None:
@@ -114,6 +146,6 @@ def test_a_monitor_is_told_apart_who_is_dead_and_who_is_silent(scene: Scene) -> 
 def test_the_name_of_a_resource_may_be_longer_than_the_path_of_a_socket(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100)
     deep.mkdir()
-    server = Server(str(deep / "control"), {})
+    server = Server(str(deep / "control"))
     server.close()
     assert (deep / "control").is_socket()

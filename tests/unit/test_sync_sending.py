@@ -10,7 +10,7 @@ from typing import Any, Iterator
 import pytest
 
 from mailha import errors
-from mailha.sync import replica, reporting
+from mailha.sync import replica, reporting, sender, sending
 from mailha.sync.manifest import Manifest
 from mailha.sync.state import State
 from sync_pair_of_nodes import Nodes
@@ -177,6 +177,7 @@ def test_a_link_above_what_is_replicated_deletes_nothing(
     nodes.alice.path("/var/app").symlink_to("moved")
     nodes.ask("verify", timeout=60)
     monkeypatch.setattr(reporting, "LAG", 0.0)
+    monkeypatch.setattr(sending, "FLUSH", 0.0)
     code, reason = nodes.verdict()
     assert code == errors.DEGRADED and "/var/app" in reason
     assert nodes.bob.read("/var/app/ca/cert") == "x" and nodes.bob.read("/var/app/single") == "y"
@@ -193,6 +194,7 @@ def test_a_directory_that_is_missing_there_keeps_nobody_busy(
         return send(exchange, paths, **more)
 
     monkeypatch.setattr(replica.Exchange, "send", count)
+    monkeypatch.setattr(sending, "FLUSH", 0.0)
     nodes.settings["include"] = ("/etc/", "/var/app/single")
     nodes.alice.write("/var/app/single", "y")
     nodes.start()
@@ -278,11 +280,7 @@ def test_two_senders_of_one_resource_are_one_too_many(nodes: Nodes) -> None:
     nodes.start()
     nodes.flush()
     # The lock is one of processes, so another process it is that asks.
-    from mailha.sync import sender
-    child = os.fork()
-    if not child:
-        os._exit(0 if sender.holder(nodes.alice.machine, RESOURCE) == os.getppid() else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert is_locked(nodes.alice)
 
 
 def test_what_all_have_is_recorded_so_that_the_rest_can_be_told_from_it(nodes: Nodes) -> None:
@@ -303,6 +301,35 @@ def test_a_stop_sends_what_is_waiting(nodes: Nodes) -> None:
     nodes.alice.write("/etc/last", "x")
     nodes.stop()
     assert nodes.bob.read("/etc/last") == "x"
+
+
+def test_a_sender_that_begins_anew_is_never_gone(
+        nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It told systemd that it stopped, which killed it 10 s later; and a probe found nobody.
+    told: list[str] = []
+    monkeypatch.setattr(sending, "notify", lambda *said: told.extend(said))
+    nodes.alice.write("/etc/app", "x")
+    nodes.start()
+    nodes.flush()
+    since = nodes.ask("reload")["since"]
+    locked = []
+    while nodes.ask("status")["since"] == since:
+        locked.append(is_locked(nodes.alice))
+    assert all(locked) and is_locked(nodes.alice)
+    nodes.alice.write("/etc/app", "y")
+    nodes.flush()
+    assert nodes.bob.read("/etc/app") == "y"
+    assert "STOPPING=1" not in told and told.count("READY=1") == 2
+    nodes.stop()
+    assert "STOPPING=1" in told and not is_locked(nodes.alice)
+
+
+def is_locked(node: Any) -> bool:
+    """Tell what another process sees of the sender's lock."""
+    child = os.fork()
+    if not child:
+        os._exit(1 if sender.holder(node.machine, RESOURCE) else 0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
 
 
 def test_many_deletions_wait_for_a_word(nodes: Nodes) -> None:

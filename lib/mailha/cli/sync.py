@@ -9,6 +9,7 @@ that no person calls are in sync_programs: the two ends of the connection.
 from __future__ import annotations
 
 import argparse
+from typing import Dict, Iterator
 
 from mailha.cli import sync_control, sync_diff, sync_kept, sync_pair, sync_programs, sync_status
 from mailha.cli.terminal import Terminal
@@ -31,6 +32,15 @@ def declare(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="VERB", dest="verb", required=True)
     for module in MODULES:
         module.declare(verbs)
+    verbs.choices = _Choices(verbs.choices)
+
+
+class _Choices(Dict[str, argparse.ArgumentParser]):
+    """The verbs; those that no person calls are understood, and not listed where one is wrong."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Give those that people call."""
+        return (name for name in super().__iter__() if name not in sync_programs.NAMES)
 
 
 def needs_root(options: argparse.Namespace) -> bool:

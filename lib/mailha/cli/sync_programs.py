@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Verbs = _SubParsersAction[argparse.ArgumentParser]
 
+NAMES = ("send", "receive")
 STDIN, STDOUT = 0, 1
 
 

@@ -49,7 +49,8 @@ def declare(verbs: Verbs) -> None:
 
 
 def _act(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> None:
-    names = [options.resource] if options.resource else sync_resource.known(machine)
+    names = [sync_resource.chosen(machine, options).resource] if options.resource \
+        else sync_resource.known(machine)
     found = [_look(machine, Places(name)) for name in names]
     paired = [peer.node for peer in peers.peers(machine)]
     if options.json:

@@ -36,28 +36,28 @@ class NoSender(errors.Failed):
 
 
 class Server(threading.Thread):
-    """The sender's end. handlers: what can be asked for; each gets the request and a way to tell
-    of progress, returns the answer, and raises errors.MailhaError.
+    """The sender's end. Raises errors.Failed if the socket cannot be made."""
 
-    Raises errors.Failed if the socket cannot be made.
-    """
-
-    def __init__(self, path: str, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, path: str) -> None:
         super().__init__(name="control", daemon=True)
-        self._handlers = handlers
+        self._handlers: Mapping[str, Handler] | None = None
+        self._changed = threading.Condition()
         self._places = threading.Semaphore(MOST_AT_ONCE)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            # The directory is root's alone, so nobody is quicker than the mode.
-            if os.path.lexists(path):
-                os.unlink(path)
-            short, directory = through_directory(path)
+            # The directory is root's alone, so nobody is quicker than the mode. It gets its name
+            # when it listens: nobody may be refused because he came in between.
+            made = path + ".new"
+            if os.path.lexists(made):
+                os.unlink(made)
+            short, directory = through_directory(made)
             try:
                 self._listener.bind(short)
             finally:
                 os.close(directory)
-            os.chmod(path, 0o600)
+            os.chmod(made, 0o600)
             self._listener.listen(MOST_AT_ONCE)
+            os.rename(made, path)
         except OSError as error:
             self._listener.close()
             raise errors.Failed(f"cannot make the socket {path}: {error.strerror}") from None
@@ -73,6 +73,16 @@ class Server(threading.Thread):
                 connection.close()
                 continue
             threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def answer_by(self, handlers: Mapping[str, Handler] | None) -> None:
+        """Answer by these from now on. None: let whoever asks wait for the next ones.
+
+        handlers: what can be asked for; each gets the request and a way to tell of progress,
+        returns the answer, and raises errors.MailhaError.
+        """
+        with self._changed:
+            self._handlers = handlers
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Take no more connections."""
@@ -90,9 +100,14 @@ class Server(threading.Thread):
                 self._places.release()
 
     def _answer(self, line: bytes, connection: socket.socket) -> Mapping[str, Any] | str:
+        with self._changed:
+            self._changed.wait_for(lambda: self._handlers is not None, PATIENCE)
+            handlers = self._handlers
+        if handlers is None:
+            return {"error": "the sender is just beginning anew", "remedy": "ask again"}
         try:
             request = json.loads(line)
-            handler = self._handlers[request["do"]]
+            handler = handlers[request["do"]]
         except (ValueError, KeyError, TypeError):
             return {"error": "the sender does not know what is wanted from it",
                     "remedy": "restart the resource after an upgrade"}

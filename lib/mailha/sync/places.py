@@ -17,6 +17,11 @@ STATE_DIRECTORY = "/var/lib/mailha/sync"
 RUN_DIRECTORY = "/run/mailha/sync"
 
 
+_IN_UNITS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:_.-")
+"""What may stand in the name of a unit, systemd.unit(5); but for the backslash, which escapes."""
+_LONGEST_UNIT = 255
+
+
 class Places:
     """The paths of one resource. Raises errors.Failed for what is no resource's name.
 
@@ -38,6 +43,10 @@ class Places:
         self.lock = self.state_directory + "/lock"
         self.sender_lock = self.run_directory + "/sender.lock"
         self.unit = f"mailha-sync@{resource}.service"
+
+    def has_unit(self) -> bool:
+        """Tell whether a unit of systemd can have the name of this resource in its own."""
+        return _IN_UNITS.issuperset(self.resource) and len(self.unit) <= _LONGEST_UNIT
 
     def make(self, machine: Machine) -> None:
         """Make the directories that outlive a boot, for root alone. Raises errors.Failed."""

@@ -214,7 +214,7 @@ class Report:
 
     def _reload(self, request: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
         self._sender.reload()
-        return {}
+        return {"since": self._sender.since}
 
 
 def _progress(tell: Tell, node: str, done: int, of: int) -> None:

@@ -48,27 +48,31 @@ IDLE = 1.0
 def main(machine: Machine, resource: str) -> int:
     """Send until SIGTERM comes, and return the exit code. Raises errors.MailhaError."""
     try:
-        return _send(machine, resource)
+        send(machine, resource, Stopping())
+        return 0
     except errors.MailhaError as error:
         ending.tell(machine, resource, str(error))
         raise
 
 
-def _send(machine: Machine, resource: str) -> int:
+def send(machine: Machine, resource: str, stopping: Stopping) -> None:
+    """Send until it is told to stop, and begin anew when it is told so. Raises errors.MailhaError.
+    """
     wanted = settings.read(machine, resource)
-    stopping = _Stopping()
+    before: Sender | None = None
     while True:
-        sender = Sender(machine, wanted)
+        sender = Sender(machine, wanted, before)
         try:
             sender.run(stopping)
         finally:
-            sender.close()
+            sender.close(handed_on=sender.begins_anew and not stopping)
         if stopping:
-            return 0
+            return
+        before = sender
         wanted = settings.read(machine, resource)       # it was told to read them again
 
 
-class _Stopping:
+class Stopping:
     """Whether SIGTERM or SIGINT has come. Wakes whoever waits on its descriptor."""
 
     def __init__(self) -> None:
@@ -90,12 +94,15 @@ class _Stopping:
 class Sender:
     """The sender of one resource. Raises errors.MailhaError where it cannot begin.
 
+    before: the one whose lock and socket it takes over, since it was told to begin anew: whoever
+    looks in between must neither find nobody who sends, nor be turned away.
+
     settings: what it was told. replicas: a thread for each peer. withheld, left_out: what is not
     sent, with the reason, by path. files: how many paths are replicated. trouble: what is wrong on
     this side.
     """
 
-    def __init__(self, machine: Machine, told: Settings) -> None:
+    def __init__(self, machine: Machine, told: Settings, before: Sender | None = None) -> None:
         self.settings = told
         self.trouble: errors.MailhaError | None = None
         self.since = time.time()
@@ -103,7 +110,7 @@ class Sender:
         self.files = 0
         self._machine = machine
         self._places = Places(told.resource)
-        self._lock = self._take_lock()
+        self._lock: FileLock = self._take_lock() if before is None else before._lock
         try:
             self._state = State.load(machine, self._places)
             self._state.become_sender(told.generation, told.node)
@@ -124,28 +131,29 @@ class Sender:
         self._agreed: dict[str, dict[str, str | None]] = {}
         self._in_step: set[str] = set()
         self._last_scan: Scan | None = None
-        self._reload = False
+        self.begins_anew = False
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.pause = Pause(machine, self._places)
         self.replicas = self._make_replicas()
         self.report = Report(self)
         self._notice = Notice(machine, told, self.report)
-        self._server: control.Server | None = None
+        self._server: control.Server | None = None if before is None else before._server
 
-    def run(self, stopping: _Stopping) -> None:
+    def run(self, stopping: Stopping) -> None:
         """Send until it is told to stop, or to read its settings again."""
         self._watching.watch()
-        self._server = control.Server(self._machine.root
-                                      + control.control_path(self.settings.resource),
-                                      self.report.handlers())
-        self._server.start()
+        if self._server is None:
+            self._server = control.Server(self._machine.root
+                                          + control.control_path(self.settings.resource))
+            self._server.start()
+        self._server.answer_by(self.report.handlers())
         for replica in self.replicas:
             replica.start()
         self._notice.start()
         notify("READY=1", f"STATUS=sends to {_names(self.replicas)}")
         interval = watchdog_interval()
         next_whole_look = time.monotonic() + UNWATCHED_INTERVAL
-        while not stopping and not self._reload:
+        while not stopping and not self.begins_anew:
             notify("WATCHDOG=1")
             due = self._watching.due()
             timeout = min(each for each in (due, interval, IDLE) if each is not None)
@@ -156,24 +164,30 @@ class Sender:
             if self._watching.trouble and time.monotonic() > next_whole_look:
                 next_whole_look = time.monotonic() + UNWATCHED_INTERVAL
                 self._dispatch(Changes(), "not everything can be watched")
-        notify("STOPPING=1")
-        self.drain(last=True)
-        self._flush()
+        if stopping:
+            # Not where it only begins anew: systemd kills what said so and does not end.
+            notify("STOPPING=1")
+            self.drain(last=True)
+            self._flush()
 
-    def close(self) -> None:
-        """End everything that was begun."""
+    def close(self, *, handed_on: bool = False) -> None:
+        """End everything that was begun. handed_on: but for the lock and the socket."""
         if self._server is not None:
-            self._server.close()
+            if handed_on:
+                self._server.answer_by(None)
+            else:
+                self._server.close()
         for replica in self.replicas:
             replica.stop()
         self._watching.close()
         with self._recording:
             self._manifest.close()
-            self._lock.release()
+            if not handed_on:
+                self._lock.release()
 
     def reload(self) -> None:
         """Begin anew with the settings as they are now."""
-        self._reload = True
+        self.begins_anew = True
         os.write(self._wake_writer, b"!")
 
     def drain(self, *, last: bool = False) -> None:

@@ -36,6 +36,8 @@ def start(call: Call, machine: Machine) -> None:
     surroundings.require_unit(call, machine)
     places = Places(call.resource)
     if sender.holder(machine, call.resource):
+        # It may have begun a moment ago: by systemd, after it died.
+        _wait(call, machine, places.unit)
         call.log.info("it is already sending")
         return
     wanted = surroundings.settings(call, machine, generation=0)
@@ -69,10 +71,11 @@ def reload(call: Call, machine: Machine) -> None:
     replicated.select(machine, wanted)
     wanted.write(machine)
     try:
-        control.ask(machine, call.resource, {"do": "reload"}, call.left() / 2)
+        before = control.ask(machine, call.resource, {"do": "reload"}, call.left() / 2)
     except errors.MailhaError:
         had.write(machine)
         raise
+    _wait(call, machine, Places(call.resource).unit, before=before.get("since"))
     call.log.info("the changed parameters are in force")
 
 
@@ -91,11 +94,16 @@ def _run_what_is_due(call: Call, machine: Machine, wanted: Settings) -> None:
         call.log.warning(str(error))
 
 
-def _wait(call: Call, machine: Machine, unit: str) -> None:
-    """Wait until the sender is ready. Raises errors.Failed with what it has said if it ends."""
+def _wait(call: Call, machine: Machine, unit: str, *, before: object = None) -> None:
+    """Wait until the sender answers: who asks next is the monitor, and it must not find nobody.
+
+    before: the moment since when one sends that is to be followed by another. Raises errors.Failed
+    with what it has said if it ends.
+    """
     while True:
         found = machine.systemd.units([unit], timeout=call.left() / 3)[unit]
-        if found.active == "active" and sender.holder(machine, call.resource):
+        if found.active == "active" and sender.holder(machine, call.resource) \
+                and _since(call, machine) not in (None, before):
             return
         ended = found.active in ("failed", "inactive") and not found.job
         if ended or call.left() < LEAST:
@@ -105,3 +113,12 @@ def _wait(call: Call, machine: Machine, unit: str) -> None:
                 f"the sender does not start: {said or f'its unit is {state}'}",
                 remedy=f"see journalctl -u '{unit}'")
         machine.clock.sleep(PAUSE)
+
+
+def _since(call: Call, machine: Machine) -> object:
+    """Return since when the sender that answers sends, None if none does."""
+    from mailha.sync import control
+    try:
+        return control.ask(machine, call.resource, {"do": "status"}, call.left() / 3).get("since")
+    except errors.MailhaError:
+        return None

@@ -32,7 +32,15 @@ ADDRESS_AGENTS = {"ocf:heartbeat:IPaddr2": "ip", "ocf:heartbeat:IPaddr": "ip",
 
 
 def require_unit(call: Call, machine: Machine) -> None:
-    """Raise errors.NotInstalled if the sender cannot be run here at all."""
+    """Raise errors.NotInstalled if the sender cannot be run here at all.
+
+    Raises errors.WrongParameter for a name of the resource that can be a unit's nowhere.
+    """
+    if not Places(call.resource).has_unit():
+        raise errors.WrongParameter(
+            f"a resource called '{call.resource}' can have no sender: the name of systemd's unit, "
+            "of which it is a part, takes letters without accents, digits and : _ . - and has 255 "
+            "of them at most", remedy="give the resource another name")
     if not machine.systemd.running():
         raise errors.NotInstalled("systemd, which runs the sender, does not run here",
                                   remedy="boot this node with systemd")

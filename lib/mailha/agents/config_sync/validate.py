@@ -28,7 +28,7 @@ def findings(call: Call, machine: Machine) -> Iterator[errors.MailhaError]:
     """
     try:
         surroundings.require_unit(call, machine)
-    except errors.NotInstalled as error:
+    except (errors.NotInstalled, errors.WrongParameter) as error:
         yield error
     except errors.MailhaError as error:
         call.log.debug(f"systemd could not be asked: {error}")
