@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import re
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 import mailha
 from mailha.cli import accept_version
-from mailha.cli.main import perform
+from mailha.cli.main import COMMANDS, parser, perform
 from mailha.cli.terminal import Terminal
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -60,6 +61,25 @@ def test_a_wrong_command_line_is_said_in_one_line_with_code_2(
     said = call(node(kopano("mail")), *argv)
     assert said.code == 2 and said.out == ""
     assert said.err.count("\n") == 1 and "--help' shows how it is used" in said.err
+
+
+@pytest.mark.parametrize("argv, words", [
+    ([], "COMMAND is missing; 'mailha --help'"),
+    (["frobnicate"], "'frobnicate' is not one of accept-version, guards, removal, storage, sync, "
+                     "help; 'mailha --help'"),
+    (["help", "me"], "'me' is not one of accept-version, guards, removal, storage, sync; "),
+    (["guards"], "on|off|show is missing; 'mailha guards --help'"),
+    (["guards", "maybe"], "'maybe' is not one of on, off, show; 'mailha guards --help'")])
+def test_a_wrong_word_is_answered_with_the_right_ones(argv: List[str], words: str) -> None:
+    assert call(node(), *argv).err.startswith(f"mailha: {words}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_is_the_module_of_its_name(name: str) -> None:
+    module = importlib.import_module(f"mailha.cli.{name.replace('-', '_')}")
+    parsers = parser(["help", name])[1]
+    assert parsers[name].get_default("run") is module.run
+    assert all(parsers[other].get_default("run") is None for other in COMMANDS if other != name)
 
 
 @pytest.mark.parametrize("argv", [

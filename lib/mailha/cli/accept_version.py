@@ -25,9 +25,6 @@ from mailha.storage.last_run import Record
 from mailha.storage.version import Version
 from mailha.system.machine import Machine
 
-NAME = "accept-version"
-SUMMARY = "let the installed release open the data of an older one"
-
 DESCRIPTION = """\
 Give your word that the version of the mail server that is installed on this node may open the data
 of RESOURCE although it is a newer release than what last ran on it. The next start of RESOURCE on
@@ -83,8 +80,8 @@ def _accept(machine: Machine, terminal: Terminal, resource: Target, *, restored:
                 f"{product.name} {installed} on this node is older than {before.version}, which "
                 f"ran on this data on node '{before.node}': no word can help",
                 remedy="update this node; the older version cannot read the newer data. Only where "
-                       f"a backup of {installed} has been restored: 'mailha {NAME} --restored "
-                       f"{resource.name}'")
+                       f"a backup of {installed} has been restored: 'mailha accept-version "
+                       f"--restored {resource.name}'")
         if not installed.newer_release(before.version):
             terminal.say(f"{product.name} {installed} on this node needs no word: {known}, which "
                          "is the same release.")
@@ -111,7 +108,7 @@ def _tell_restored(terminal: Terminal, resource: Target, installed: Version, bef
     terminal.line(f"     crm_resource --cleanup -r {without_instance(resource.name)}")
     terminal.say()
     terminal.say("Until that start you can take your word back:")
-    terminal.line(f"     mailha {NAME} --withdraw {resource.name}")
+    terminal.line(f"     mailha accept-version --withdraw {resource.name}")
 
 
 def _explain(terminal: Terminal, resource: Target, installed: Version, *, certain: bool) -> None:
@@ -127,7 +124,7 @@ def _explain(terminal: Terminal, resource: Target, installed: Version, *, certai
     terminal.line(f"     crm_resource --cleanup -r {without_instance(resource.name)}")
     terminal.say()
     terminal.say("Until that start you can take your word back:")
-    terminal.line(f"     mailha {NAME} --withdraw {resource.name}")
+    terminal.line(f"     mailha accept-version --withdraw {resource.name}")
 
 
 def _require_keeper(resource: Target) -> None:
@@ -197,7 +194,7 @@ def _compare(machine: Machine, terminal: Terminal, version: Version) -> None:
             terminal.say(f"It is the {product.name} that is installed on this node.")
         else:
             terminal.say(f"But {product.name} {installed} is installed on this node: give your "
-                         f"word again with 'mailha {NAME}' if you mean that one.")
+                         "word again with 'mailha accept-version' if you mean that one.")
     if len(silent) == len(PRODUCTS):
         for reason in silent:
             terminal.say(f"{reason}.")

@@ -27,9 +27,6 @@ from mailha.system.machine import Machine
 from mailha.system.units import Unit
 from mailha.validation import Invalid, Words
 
-NAME = "guards"
-SUMMARY = "keep the units of a resource from running outside the cluster"
-
 DESCRIPTION = """\
 A guard is a drop-in of a systemd unit that lets only the cluster start it: not the boot, not an
 update of its package, not 'systemctl start'. A resource guards its units at its first start on a
@@ -166,7 +163,7 @@ def _refuse_others(machine: Machine, resource: Target, unit: str) -> None:
             f"{unit} is guarded for the resource '{owner}', which "
             + ("the cluster still has" if configured else "is active on this node"),
             remedy=f"name each service in one resource only: compare 'services' of '{owner}' and "
-                   f"'{resource.name}'; then 'mailha {NAME} off {owner}'")
+                   f"'{resource.name}'; then 'mailha guards off {owner}'")
 
 
 def _write(machine: Machine, resource: Target, seen: dict[str, Unit]) -> None:

@@ -9,26 +9,39 @@ says that there is no answer.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
+import re
 import sys
 from typing import NoReturn, Sequence
 
 import mailha
 from mailha import errors
-from mailha.cli import accept_version, guards, removal, storage, sync, terminal
+from mailha.cli import terminal
 from mailha.cli.negative import Negative
 from mailha.cli.terminal import Terminal
 from mailha.ocf import defect
 from mailha.system.machine import Machine
 from mailha.validation import Invalid
 
-COMMANDS = (accept_version, guards, removal, storage, sync)
+COMMANDS = {
+    "accept-version": "let the installed release open the data of an older one",
+    "guards": "keep the units of a resource from running outside the cluster",
+    "removal": "make this node ready for a removal of the package",
+    "storage": "show whether each path of Cyrus is on storage that is fit for it",
+    "sync": "replicate configuration from the active node: pair nodes, look, repair"}
+"""The purpose of each subcommand, which is the module of its name in this package."""
 
 SUCCESS, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 DESCRIPTION = """\
 The administrator's tool of mailha, the Pacemaker agents for mail servers. It works on the node on
 which it is called."""
+
+
+# What argparse says of the two commonest slips, in English; of others its words are good enough.
+_CHOICE = re.compile(r"argument .+?: invalid choice: (.+) \(choose from (.+)\)")
+_MISSING = re.compile(r"the following arguments are required: (.+)")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,26 +53,36 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with the code for a wrong command line."""
-        raise _WrongUsage(f"{' '.join(message.split())}; '{self.prog} --help' shows how it is "
-                          "used")
+        said = " ".join(message.split())
+        choice, missing = _CHOICE.fullmatch(said), _MISSING.fullmatch(said)
+        if choice:
+            said = f"{choice[1]} is not one of " + choice[2].replace("'", "")
+        elif missing:
+            said = f"{missing[1]} is missing"
+        raise _WrongUsage(f"{said}; '{self.prog} --help' shows how it is used")
 
 
 class _WrongUsage(Exception):
     """The command line means nothing; the text says why."""
 
 
-def parser() -> tuple[_Parser, dict[str, _Parser]]:
-    """Return the parser of the command line, and that of each subcommand by name."""
+def parser(argv: Sequence[str]) -> tuple[_Parser, dict[str, _Parser]]:
+    """Return the parser of the command line, and that of each subcommand by name.
+
+    argv: the command line. Only what stands in it is loaded: all subcommands together take longer
+    than what most of them do.
+    """
     top = _Parser(prog="mailha", description=DESCRIPTION)
     top.add_argument("--version", action="version", version=f"mailha {mailha.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", dest="command", required=True)
     parsers: dict[str, _Parser] = {}
-    for module in COMMANDS:
-        made = commands.add_parser(module.NAME, help=module.SUMMARY)
-        module.declare(made)
-        made.set_defaults(run=module.run, needs_root=module.needs_root,
-                          trouble=getattr(module, "TROUBLE", FAILED))
-        parsers[module.NAME] = made
+    for name, purpose in COMMANDS.items():
+        made = parsers[name] = commands.add_parser(name, help=purpose)
+        if name in argv:
+            module = importlib.import_module(f"mailha.cli.{name.replace('-', '_')}")
+            module.declare(made)
+            made.set_defaults(run=module.run, needs_root=module.needs_root,
+                              trouble=getattr(module, "TROUBLE", FAILED))
     help_parser = commands.add_parser("help", help="show how a command is used")
     help_parser.add_argument("topic", nargs="?", choices=sorted(parsers), metavar="COMMAND",
                              help="one of %(choices)s")
@@ -84,7 +107,7 @@ def perform(argv: Sequence[str], machine: Machine, screen: Terminal) -> int:
     """Do what the command line asks for and return the exit code. Never raises."""
     trouble = FAILED
     try:
-        top, parsers = parser()
+        top, parsers = parser(argv)
         options = top.parse_args(argv)
         if options.run is None:
             screen.line(parsers.get(options.topic, top).format_help().rstrip())

@@ -22,9 +22,6 @@ from mailha.services import active
 from mailha.sync import places, sender
 from mailha.system.machine import Machine
 
-NAME = "removal"
-SUMMARY = "make this node ready for a removal of the package"
-
 DESCRIPTION = """\
 Make this node ready for a removal of the package, which calls this by itself: refuse it while a
 resource of mailha runs here, or while the cluster that runs here fences with mailha's agents, and

@@ -31,9 +31,6 @@ from mailha.system.machine import Machine
 from mailha.validation import Invalid
 from mailha.validation.text import Path
 
-NAME = "storage"
-SUMMARY = "show whether each path of Cyrus is on storage that is fit for it"
-
 DESCRIPTION = """\
 Show every path that Cyrus's configuration names, with the mount on which it
 lies, the devices under it, and whether it is fit for mail: the verdicts of

@@ -15,9 +15,6 @@ from mailha.cli import sync_control, sync_diff, sync_kept, sync_pair, sync_progr
 from mailha.cli.terminal import Terminal
 from mailha.system.machine import Machine
 
-NAME = "sync"
-SUMMARY = "replicate configuration from the active node: pair nodes, look, repair"
-
 DESCRIPTION = """\
 The configuration of the mail servers follows the active node: while the resource of
 ocf:mailha:config-sync is started on a node, that node sends what changes to its peers. These
