@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -19,6 +20,24 @@ from kopano_node import Node, prepare
 settings.register_profile("quick", max_examples=40, deadline=None, database=None,
                           phases=(Phase.explicit, Phase.generate, Phase.shrink))
 settings.load_profile("quick")
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def room_for_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of those that the tests get."""
+    return tmp_path_factory.mktemp("t")
+
+
+@pytest.fixture
+def tmp_path(room_for_tests: Path) -> Path:
+    """Return a new directory. pytest's own fixture, which this replaces, looks through all that
+    there are for a free name, and makes one too long for a socket's address.
+    """
+    path = room_for_tests / str(next(_numbers))
+    path.mkdir()
+    return path
 
 
 @pytest.fixture(scope="session")

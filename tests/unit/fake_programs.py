@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Optional, Set, Union
 
 from mailha.system.connection import ConnectionFailed, describe
-from mailha.system.processes import Process
+from mailha.system.processes import Process, is_interpreter
 from mailha.system.addresses import canonical, is_local, listens
 from mailha.system.netlink import Listener
 
@@ -191,9 +191,14 @@ class FakeProcesses:
         return self.find_each([executable])[executable]
 
     def find_each(self, executables: Iterable[str]) -> Dict[str, List[Process]]:
-        return {executable: [process for process in self.all()
-                             if process.alive and process.runs(executable)]
-                for executable in executables}
+        found: Dict[str, List[Process]] = {executable: [] for executable in executables}
+        # One walk, as the real one: a stop that waits looks thousands of times.
+        for process in self.all():
+            known = process.executable in found or is_interpreter(process.executable)
+            for executable in found if process.alive and known else ():
+                if process.runs(executable):
+                    found[executable].append(process)
+        return found
 
     def find_java(self, mains: Iterable[str]) -> Dict[str, List[Process]]:
         return {main: [process for process in self.all()
