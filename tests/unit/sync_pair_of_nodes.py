@@ -112,6 +112,7 @@ class Nodes:
                              self._told)        # type: ignore[arg-type]
             except errors.MailhaError as error:
                 failed.append(error)
+                print("SENDER ENDED WITH", repr(error), flush=True)
             finally:
                 begun.set()
 

@@ -12,6 +12,7 @@ from sync_receiver import ReceivingNode
 
 from mailha import errors
 from mailha.sync.beneath import MOST_OPEN, Beneath, NoParent, NotADirectory
+from mailha.sync.emptied import Guard
 from mailha.sync.entry import Entry
 from mailha.sync.identity import Identity
 from mailha.sync.scanning import Gone, LeftOut, Scanner, Unstable, Withheld
@@ -158,30 +159,49 @@ def test_a_root_that_is_a_link_is_unknown_and_not_empty(alice: ReceivingNode) ->
 class TestEmptied:
     """What looks as if everything was deleted."""
 
-    def test_a_root_that_lost_everything_or_vanished(self, alice: ReceivingNode) -> None:
-        for path in ("/etc/a", "/srv/one/a", "/srv/two/a"):
-            alice.write(path, "x")
-        chosen = scanner(alice, "/etc", "/srv/one", "/srv/two")
-        before = chosen.scan()
-        assert chosen.scan().emptied_since(before) == []
-        alice.path("/srv/one/a").unlink()
-        alice.path("/srv/two/a").unlink()
-        alice.path("/srv/two").rmdir()
-        assert chosen.scan().emptied_since(before) == ["/srv/one", "/srv/two"]
+    def guard(self, node: ReceivingNode, *directories: str) -> Guard:
+        """Return a guard that has seen everything as it is now."""
+        selection = Selection(directories)
+        made = Guard(node.machine, selection)
+        made.take(Scanner(node.machine, selection).scan(), [])
+        return made
 
-    def test_a_root_on_another_device(self, alice: ReceivingNode) -> None:
+    def test_a_root_that_lost_everything_or_vanished(self, alice: ReceivingNode) -> None:
+        for path in ("/etc/a", "/etc/b", "/srv/one/a", "/srv/two/a", "/srv/three/a"):
+            alice.write(path, "x")
+        guard = self.guard(alice, "/etc", "/srv/one", "/srv/two", "/srv/three")
+        for path in ("/etc/a", "/srv/one/a", "/srv/two/a", "/srv/three/a"):
+            alice.path(path).unlink()
+        alice.write("/srv/one/backup~", "what is not replicated does not make it whole")
+        alice.path("/srv/two").rmdir()
+        alice.path("/srv/three").rmdir()
+        alice.path("/srv/three").symlink_to("one")
+        held_up = guard.held_up(["/etc/a", "/srv/one/a", "/srv/two/a", "/srv/two", "/srv/three/a"])
+        assert sorted(held_up) == ["/srv/one/a", "/srv/three/a", "/srv/two", "/srv/two/a"]
+        assert "was emptied" in held_up["/srv/one/a"] and "is gone" in held_up["/srv/two/a"]
+        assert "no directory" in held_up["/srv/three/a"]
+        assert all("--force" in reason for reason in held_up.values())
+        # Something is in it again: whoever looks now sees a directory and not a missing mount.
+        alice.write("/srv/one/b", "x")
+        assert "/srv/one/a" not in guard.held_up(["/srv/one/a"])
+
+    def test_a_root_on_another_file_system_stays_so_until_nothing_of_it_is_held_up(
+            self, alice: ReceivingNode) -> None:
         alice.write("/etc/a", "x")
-        before, after = scanner(alice).scan(), scanner(alice).scan()
-        device, inode, count = after.roots["/etc"]
-        after.roots["/etc"] = (device + 1, inode, count)
-        assert after.emptied_since(before) == ["/etc"]
+        selection = Selection(["/etc"])
+        guard, scan = Guard(alice.machine, selection), Scanner(alice.machine, selection).scan()
+        device, inode, count = scan.roots["/etc"]
+        now, scan.roots["/etc"] = dict(scan.roots), (device + 1, inode, count)
+        guard.take(scan, [])
+        assert "another file system" in guard.held_up(["/etc/b"])["/etc/b"]
+        scan.roots = now
+        guard.take(scan, ["/etc/b"])
+        assert guard.held_up(["/etc/b"])
+        guard.take(scan, [])
+        assert not guard.held_up(["/etc/b"])
 
     def test_a_single_file_may_be_deleted(self, alice: ReceivingNode) -> None:
-        alice.write("/srv/one", "x")
-        chosen = scanner(alice, "/etc", files=["/srv/one"])
-        before = chosen.scan()
-        alice.path("/srv/one").unlink()
-        assert chosen.scan().emptied_since(before) == []
+        assert not self.guard(alice, "/etc").held_up(["/srv/one"])
 
 
 class TestBeneath:

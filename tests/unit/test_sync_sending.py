@@ -10,7 +10,7 @@ from typing import Any, Iterator
 import pytest
 
 from mailha import errors
-from mailha.sync import replica, reporting, sender, sending
+from mailha.sync import judging, replica, reporting, sender, sending
 from mailha.sync.manifest import Manifest
 from mailha.sync.state import State
 from sync_pair_of_nodes import Nodes
@@ -203,6 +203,62 @@ def test_a_directory_that_is_missing_there_keeps_nobody_busy(
         code, reason = nodes.verdict()
         assert code == errors.DEGRADED and "/var/app" in reason
     assert len([paths for paths in tries if "/var/app/single" in paths]) < 5
+
+
+def test_a_directory_replaced_by_another_leaves_nothing_of_the_first(nodes: Nodes) -> None:
+    # mv aside and mkdir, in one moment: of what lay in the first the kernel says nothing.
+    nodes.alice.write("/etc/app/deep/old", "x")
+    nodes.alice.write("/etc/app/old", "x")
+    nodes.alice.write("/etc/app/both", "x")
+    nodes.start()
+    nodes.flush()
+    nodes.alice.write("/srv/new/deep/new", "y")
+    nodes.alice.write("/srv/new/both", "y")
+    nodes.alice.path("/etc/app").rename(nodes.alice.path("/srv/old"))
+    nodes.alice.path("/srv/new").rename(nodes.alice.path("/etc/app"))
+    nodes.flush()
+    found = sorted(path.name for path in nodes.bob.path("/etc/app").rglob("*"))
+    assert found == ["both", "deep", "new"]
+    assert nodes.verdict() == (0, "")
+
+
+def test_a_disk_that_is_not_mounted_deletes_nothing_however_often_it_is_tried(
+        nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The receiver's guard is out of the way: a receiver of another release may have none.
+    monkeypatch.setattr(judging, "emptied", lambda *_: {})
+    monkeypatch.setattr(replica, "PROBLEM_PAUSE", 0.05)
+    nodes.settings["include"] = ("/etc/", "/var/app/")
+    nodes.alice.write("/var/app/ca/cert", "x")
+    nodes.alice.write("/var/app/key", "y")
+    nodes.start()
+    nodes.flush()
+    nodes.alice.path("/var/app").rename(nodes.alice.path("/var/unmounted"))
+    nodes.alice.path("/var/app").mkdir()
+    nodes.until(lambda: bool(nodes.ask("status")["peers"][0]["problems"]))
+    for _ in range(3):
+        code, reason = nodes.verdict()
+        assert code == errors.DEGRADED and "/var/app was emptied" in reason
+    nodes.cut()         # a new connection compares everything, and knows no better
+    nodes.until(lambda: "/var/app was emptied" in nodes.verdict()[1])
+    assert nodes.bob.read("/var/app/ca/cert") == "x" and nodes.bob.read("/var/app/key") == "y"
+    assert not nodes.bob.kept()
+    nodes.alice.path("/var/app").rmdir()
+    nodes.alice.path("/var/unmounted").rename(nodes.alice.path("/var/app"))
+    os.unlink(nodes.alice.path("/var/app/key"))
+    nodes.until(lambda: nodes.verdict() == (0, ""))
+    assert not nodes.bob.path("/var/app/key").exists()
+
+
+def test_an_emptied_directory_is_deleted_from_when_it_is_meant(nodes: Nodes) -> None:
+    nodes.settings["include"] = ("/etc/", "/var/app/")
+    nodes.alice.write("/var/app/cert", "x")
+    nodes.start()
+    nodes.flush()
+    os.unlink(nodes.alice.path("/var/app/cert"))
+    nodes.until(lambda: bool(nodes.ask("status")["peers"][0]["problems"]))
+    assert nodes.bob.path("/var/app/cert").exists()
+    nodes.ask("push", force=True)
+    assert not nodes.bob.path("/var/app/cert").exists() and nodes.verdict() == (0, "")
 
 
 def test_what_is_excluded_is_nobodys_business(nodes: Nodes) -> None:

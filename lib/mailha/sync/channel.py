@@ -60,6 +60,12 @@ class Channel:
         self._stream = stream
         return welcome
 
+    def cut(self) -> None:
+        """Break the connection, from another thread: who waits on it sees its end."""
+        child = self._child
+        if child is not None:
+            child.kill()
+
     def close(self) -> None:
         """End the connection; nothing happens if there is none."""
         self._stream = None

@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
 from mailha.sync import channel
+from mailha.sync.emptied import EMPTIED, Guard
 from mailha.sync.entry import DIRECTORY, Entry
 from mailha.sync.peerside import PeerSide
 from mailha.sync.scanning import Gone, Scan, Scanner, Unstable
@@ -83,12 +84,15 @@ class Exchange:
     """A conversation with one receiver that has bidden us welcome.
 
     conflicts, set_aside: how many copies the receiver keeps of what was changed on that side, and
-    of what an active node before us had not sent. failed_hooks: what it could not do after changes
+    of what an active node before us had not sent. guard: tells what must not be deleted over there,
+    None for who only looks. failed_hooks: what it could not do after changes
     had been applied, by name, with the reason.
     """
 
-    def __init__(self, stream: Stream, scanner: Scanner, welcome: Mapping[str, Any]) -> None:
+    def __init__(self, stream: Stream, scanner: Scanner, welcome: Mapping[str, Any],
+                 guard: Guard | None = None) -> None:
         self._stream = stream
+        self._guard = guard
         self._scanner = scanner
         self._there = PeerSide()
         self._aside: set[str] = set()
@@ -140,30 +144,20 @@ class Exchange:
     def send(self, paths: Iterable[str], *, force: bool = False) -> Outcome:
         """Bring the receiver to what is at some paths now. force: no limit for deletions."""
         outcome = Outcome()
-        self._carry(self._changes(paths, outcome), outcome, force)
+        self._carry(self._changes(paths, outcome, force), outcome, force)
         return outcome
 
-    def reconcile(self, scan: Scan, before: Scan | None, *, force: bool = False,
+    def reconcile(self, scan: Scan, *, force: bool = False,
                   progress: Callable[[int, int], None] = lambda done, of: None) -> Outcome:
         """Bring the receiver to what a scan has found, whatever it has.
 
-        before: the scan before this one, for roots that were emptied since: from those nothing is
-        deleted. progress: called with how many of how many changes have been made.
+        progress: called with how many of how many changes have been made.
         """
         outcome = Outcome()
         there = self.inventory()
-        emptied = [] if force or before is None else scan.emptied_since(before)
-        gone = []
-        for path in sorted(there.entries, reverse=True):
-            if path in scan.entries or there.known[path] == FOREIGN or _hidden(scan, path):
-                continue
-            root = next((each for each in emptied if path == each or path.startswith(each + "/")),
-                        "")
-            if root:
-                outcome.problems[path] = ("emptied", f"{root} was emptied, or is another directory "
-                                          "than before")
-            else:
-                gone.append(path)
+        gone = [path for path in sorted(there.entries, reverse=True)
+                if path not in scan.entries and there.known[path] != FOREIGN
+                and not _hidden(scan, path)]
         # What is equal and was never replicated is sent once, too: from then on the receiver knows
         # that it is the sender's, and that it may be deleted.
         # What the receiver leaves out is sent as well: it answers why it does not take it.
@@ -172,9 +166,12 @@ class Exchange:
                    or there.entries[path].fingerprint != entry.fingerprint]
         everything = len(gone) + len(changed)
         for part in _parts([*gone, *changed], MOST_CHANGES // 2):
-            self._carry(self._changes(part, outcome), outcome, force)
+            self._carry(self._changes(part, outcome, force), outcome, force)
             progress(len(outcome.done), everything)
         outcome.unstable.update(scan.unstable)
+        if self._guard is not None:
+            self._guard.take(scan, [path for path, problem in outcome.problems.items()
+                                    if problem[0] == EMPTIED])
         if not outcome.problems:
             self._ask({"type": "reconciled"}, "reconciled")
         return outcome
@@ -206,9 +203,12 @@ class Exchange:
                 found.append(Difference(path, ONLY_THERE, there.known[path]))
         return found
 
-    def _changes(self, paths: Iterable[str], outcome: Outcome
+    def _changes(self, paths: Iterable[str], outcome: Outcome, force: bool
                  ) -> Iterator[tuple[str, Entry | None, bytes]]:
-        """Yield what has to be told of some paths: the path, and what is there if anything is."""
+        """Yield what has to be told of some paths: the path, and what is there if anything is.
+
+        What the guard holds up is a problem, and nothing is told of it.
+        """
         for path in paths:
             found, content = self._scanner.read(path)
             if isinstance(found, Unstable):
@@ -216,20 +216,33 @@ class Exchange:
                 continue
             if isinstance(found, Entry):
                 if found.kind != DIRECTORY:
-                    for below in self._there.below(path):
+                    for below in self._may_go(self._there.below(path), outcome, force):
                         yield below, None, b""
                 yield path, found, content
+                if found.kind == DIRECTORY:
+                    # It may be another one than before, and of what lay in that no event tells.
+                    yield from self._changes(self._scanner.missing(self._there.names_in(path)),
+                                             outcome, force)
             elif isinstance(found, Gone):
-                for below in self._there.below(path):
-                    yield below, None, b""
+                gone = self._there.below(path)
                 if path in self._there:
-                    yield path, None, b""
+                    gone.append(path)
                 else:
                     outcome.passed.add(path)
+                for each in self._may_go(gone, outcome, force):
+                    yield each, None, b""
             else:
                 # What is not replicated any more stays there as it is: it may be what the other
                 # node is.
                 outcome.passed.add(path)
+
+    def _may_go(self, gone: list[str], outcome: Outcome, force: bool) -> list[str]:
+        """Return what of that which is gone here may be deleted there; the rest is a problem."""
+        if self._guard is None or force or not gone:
+            return gone
+        held_up = self._guard.held_up(gone)
+        outcome.problems.update((path, (EMPTIED, reason)) for path, reason in held_up.items())
+        return [path for path in gone if path not in held_up]
 
     def _carry(self, changes: Iterable[tuple[str, Entry | None, bytes]], outcome: Outcome,
                force: bool) -> None:

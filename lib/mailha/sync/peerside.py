@@ -40,6 +40,10 @@ class PeerSide:
             self._names.get(above, set()).discard(path)
             path = above
 
+    def names_in(self, directory: str) -> list[str]:
+        """Return the paths right in a directory that the other side has, or has something below."""
+        return sorted(self._names.get(directory, ()))
+
     def below(self, path: str) -> list[str]:
         """Return what the other side has below a path, the deepest first."""
         found = []

@@ -17,6 +17,7 @@ from typing import Any, Callable, Collection
 from mailha import errors
 from mailha.sync.backlog import Backlog
 from mailha.sync.channel import Channel
+from mailha.sync.emptied import Guard
 from mailha.sync.exchange import FOREIGN, Difference, Exchange, Outcome
 from mailha.sync.peers import Peer
 from mailha.sync.scanning import Scan, Scanner
@@ -47,15 +48,15 @@ class Surroundings:
     """What a replica needs of the sender that it is part of.
 
     scanner: reads single paths of this side. scan: returns all that is here. hello: returns what we
-    say of ourselves. paused: returns why nothing is to be sent now, "" if all may be. before:
-    returns the scan that was sent last. scanned: told of one that has been sent. agreed: told what
+    say of ourselves. paused: returns why nothing is to be sent now, "" if all may be. guard: tells
+    what must not be deleted on a peer. scanned: told of one that has been sent. agreed: told what
     a peer has now. in_step: told that a peer has everything. changed: told that something that is
     shown has changed.
     """
 
     def __init__(self, scanner: Scanner, *, scan: Callable[[], Scan],
                  hello: Callable[[], dict[str, Any]],
-                 paused: Callable[[], str], before: Callable[[], Scan | None],
+                 paused: Callable[[], str], guard: Guard,
                  scanned: Callable[[Scan], None],
                  agreed: Callable[[str, dict[str, str | None]], None],
                  in_step: Callable[[str], None], changed: Callable[[], None]) -> None:
@@ -63,7 +64,7 @@ class Surroundings:
         self.scan = scan
         self.hello = hello
         self.paused = paused
-        self.before = before
+        self.guard = guard
         self.scanned = scanned
         self.agreed = agreed
         self.in_step = in_step
@@ -138,8 +139,9 @@ class Replica(threading.Thread):
         self._wake()
 
     def stop(self) -> None:
-        """End the thread as soon as it waits for something."""
+        """End the thread, and the connection whatever it waits for on it."""
         self._stopping = True
+        self._channel.cut()
         self._wake()
 
     def retry(self) -> None:
@@ -168,7 +170,8 @@ class Replica(threading.Thread):
                 pause = FIRST_PAUSE
                 self.trouble = None
                 self._show(BEHIND)
-                self._serve(Exchange(self._channel.stream, self._surroundings.scanner, welcome))
+                self._serve(Exchange(self._channel.stream, self._surroundings.scanner, welcome,
+                                     self._surroundings.guard))
             except errors.MailhaError as error:
                 unreachable = self._fail(error)
                 longest = LONGEST_PAUSE_OF_THE_UNREACHABLE if unreachable else LONGEST_PAUSE
@@ -236,8 +239,7 @@ class Replica(threading.Thread):
         """Compare everything and put it right."""
         number = self.backlog.everything()[1]
         scan = self._surroundings.scan()
-        outcome = exchange.reconcile(scan, self._surroundings.before(), force=force,
-                                     progress=progress)
+        outcome = exchange.reconcile(scan, force=force, progress=progress)
         self.problems.clear()
         self._take_in(outcome)
         self._surroundings.scanned(scan)

@@ -13,7 +13,7 @@ import errno
 import hashlib
 import os
 import stat
-from typing import Callable, Collection, Iterator, Mapping, Union
+from typing import Callable, Collection, Iterable, Iterator, Mapping, Union
 
 from mailha import errors
 from mailha.sync import attributes
@@ -103,21 +103,6 @@ class Scan:
         """Return one digest of all entries; equal on both sides means identical."""
         return digest({path: entry.fingerprint for path, entry in self.entries.items()}, without)
 
-    def emptied_since(self, before: Scan) -> list[str]:
-        """Return the roots from which nothing may be deleted elsewhere.
-
-        They are gone, have lost all that they held, or are another directory now: that is what a
-        file system that is not mounted looks like.
-        """
-        found = []
-        for root, (device, _, count) in sorted(before.roots.items()):
-            now = self.roots.get(root)
-            if root in before.entries and before.entries[root].kind != DIRECTORY:
-                continue
-            if now is None or now[0] != device or (count > 0 and now[2] == 0):
-                found.append(root)
-        return found
-
 
 def digest(fingerprints: Mapping[str, str], without: Collection[str] = ()) -> str:
     """Return one digest of many fingerprints by path."""
@@ -187,6 +172,10 @@ class Scanner:
         with Beneath(self._machine.root) as beneath:
             found = self.look_beneath(beneath, path, content)
         return found, b"".join(content)
+
+    def missing(self, paths: Iterable[str]) -> list[str]:
+        """Return those paths at which there seems to be nothing; a look at each tells for sure."""
+        return [path for path in paths if not os.path.lexists(self._machine.root + path)]
 
     def walk(self, path: str) -> Scan:
         """Return everything at and below one path, such as a directory that has just been made."""

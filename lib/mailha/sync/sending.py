@@ -20,6 +20,7 @@ from typing import Any, Iterable
 
 from mailha import errors
 from mailha.sync import control, ending, identity, peers, replicated, settings
+from mailha.sync.emptied import Guard
 from mailha.sync.manifest import Manifest
 from mailha.sync.notice import Notice
 from mailha.sync.packages import Packages
@@ -40,6 +41,9 @@ FLUSH = 5.0
 
 UNWATCHED_INTERVAL = 10.0
 """Seconds between two comparisons where the kernel does not let us watch everything."""
+
+FAREWELL = 10.0
+"""Seconds in which the connections end when the sender begins anew."""
 
 LOCK = 10.0
 IDLE = 1.0
@@ -179,6 +183,15 @@ class Sender:
                 self._server.close()
         for replica in self.replicas:
             replica.stop()
+        if handed_on:
+            # They write the same records as those that follow, in the same process, whose locks
+            # keep out other processes only.
+            end = time.monotonic() + FAREWELL
+            for replica in self.replicas:
+                replica.join(max(0.0, end - time.monotonic()))
+                if replica.is_alive():
+                    raise errors.Failed(f"the connection to {replica.node} does not end",
+                                        remedy="systemd starts the sender again")
         self._watching.close()
         with self._recording:
             self._manifest.close()
@@ -290,7 +303,7 @@ class Sender:
     def _make_replicas(self) -> list[Replica]:
         surroundings = Surroundings(
             self._reader, scan=self._scan, hello=self._hello, paused=self.pause.reason,
-            before=lambda: self._last_scan, scanned=self._scanned, agreed=self._agree,
+            guard=Guard(self._machine, self.selection), scanned=self._scanned, agreed=self._agree,
             in_step=self._peer_in_step, changed=lambda: self._notice.wake())
         found = []
         self.unpaired: dict[str, errors.MailhaError] = {}
