@@ -11,6 +11,7 @@ overwrite what makes the receiver itself.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
 import re
 import stat
@@ -132,6 +133,7 @@ def build(machine: Machine, *, directories: Sequence[str] = (), files: Sequence[
     errors.WrongParameter for a path that can be right on no node.
     """
     chosen, named = list(directories), list(files)
+    absolute = _Rules(rule for rule in NEVER if rule.absolute)
     for text in include:
         path = text.rstrip("/")
         try:
@@ -141,7 +143,7 @@ def build(machine: Machine, *, directories: Sequence[str] = (), files: Sequence[
         if path in TOO_WIDE:
             raise errors.WrongParameter(f"include: {path} as a whole is not configuration",
                                         remedy="name the directories below it that are")
-        reason = _Rules(rule for rule in NEVER if rule.absolute).reason(path)
+        reason = absolute.reason(path)
         if reason:
             raise errors.WrongParameter(f"include: {path} is never replicated: {reason}")
         (chosen if text.endswith("/") or _is_directory(machine, path) else named).append(path)
@@ -178,6 +180,7 @@ class _Rules:
         return next(reason for expression, reason in self._each if expression.match(path))
 
 
+@functools.lru_cache(maxsize=2 * MOST_PATTERNS)
 def _expression(pattern: str) -> str:
     """Return the regular expression of a pattern and of all paths below what it matches."""
     text = fnmatch.translate(pattern.rstrip("/"))
