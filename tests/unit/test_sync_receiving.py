@@ -14,7 +14,7 @@ import pytest
 from sync_receiver import ReceivingNode
 from sync_sender import PATIENCE
 
-from mailha.sync import judging, packages, receiving, wire
+from mailha.sync import judging, packages, receiving, thinning, wire
 from mailha.sync.kept import Kept
 from mailha.sync.manifest import Manifest
 from mailha.sync.selection import Selection
@@ -236,6 +236,36 @@ class TestKeeping:
             assert sender.inventory()["/etc/agreed"]["known"] == "changed"
         assert bob.kept() == ["/etc/agreed unsent", "/etc/new unsent"]
 
+    def test_what_a_returning_node_had_deleted_and_not_sent_does_not_come_back_silently(
+            self, bob: ReceivingNode) -> None:
+        with bob.session() as sender:
+            sender.applied(bob.directory("/etc/dir"), (bob.file("/etc/dir/in", "x"), "x"),
+                           bob.link("/etc/link", "dir"), (bob.file("/etc/sent", "x"), "x"))
+        self.was_active(bob)
+        for path in ("/etc/agreed", "/etc/dir/in", "/etc/link"):
+            bob.path(path).unlink()
+        bob.path("/etc/dir").rmdir()
+        with bob.session(generation=8) as sender:
+            answer = sender.applied(
+                (bob.file("/etc/agreed", "x"), "x"), bob.directory("/etc/dir"),
+                (bob.file("/etc/dir/in", "x"), "x"), bob.link("/etc/link", "dir"),
+                (bob.file("/etc/sent", "y"), "y"), (bob.file("/etc/brand-new", "z"), "z"))
+            aside = sorted(copy["path"] for copy in answer["unsent"])
+            assert aside == ["/etc/agreed", "/etc/dir", "/etc/dir/in", "/etc/link"]
+            assert sender.ask({"type": "reconciled"})["type"] == "reconciled"
+            # It counts until somebody has seen it, and once it is over it is no news any more.
+            assert sender.ask({"type": "digest"})["unsent"] == 4
+            bob.path("/etc/agreed").unlink()
+            assert not sender.applied((bob.file("/etc/agreed", "x"), "x"))["unsent"]
+        assert bob.read("/etc/agreed") == bob.read("/etc/dir/in") == "x"
+        copies = Kept(bob.machine, bob.places)
+        assert [copy.why for copy in copies.listing("/etc/agreed")] == ["undeleted"]
+        with locked(bob.machine, bob.places, PATIENCE):
+            for path in ("/etc/agreed", "/etc/dir", "/etc/dir/in", "/etc/link"):
+                copies.seen(copies.listing(path)[0])
+        assert copies.counts() == {"conflict": 0, "unsent": 0}
+        assert bob.kept() == ["/etc/sent replaced"]
+
     def test_what_it_had_sent_is_no_finding(self, bob: ReceivingNode) -> None:
         self.was_active(bob)
         with bob.session(generation=8) as sender:
@@ -258,6 +288,38 @@ class TestKeeping:
         state = State.load(bob.machine, bob.places)
         state.become_sender(7, "bob")
         state.sender_complete()
+
+    def test_too_many_copies_go_and_what_is_young_is_only_told(
+            self, bob: ReceivingNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(thinning, "FIRST", 0.0)
+        monkeypatch.setattr(thinning, "INTERVAL", 0.0)
+        monkeypatch.setattr(thinning, "MOST_COPIES", 1)
+        bob.write(bob.places.kept + "/etc/gone/mktemp.1~20200101T000000.000000Z~deleted", "old")
+        bob.write(bob.places.kept + "/etc/mktemp.2~20200101T000000.000000Z~unsent", "unseen")
+        bob.write("/etc/a", "0")
+        with bob.session() as sender:
+            for number in range(1, 3):
+                sender.applied((bob.file("/etc/a", str(number)), str(number)))
+            complaint = sender.ask({"type": "ping"})["kept"]
+        assert bob.kept() == ["/etc/a replaced", "/etc/a replaced", "/etc/mktemp.2 unsent"]
+        assert "3 copies" in complaint and "younger than 14 days" in complaint
+        assert not bob.path(bob.places.kept + "/etc/gone").exists()
+        with locked(bob.machine, bob.places, PATIENCE):
+            copies = Kept(bob.machine, bob.places)
+            copies.remove(copies.listing())
+        with bob.session() as sender:
+            assert sender.ask({"type": "ping"})["kept"] == ""
+
+    def test_a_clock_that_was_ahead_does_not_make_new_copies_the_oldest(
+            self, bob: ReceivingNode) -> None:
+        for number in range(10):
+            bob.write(f"{bob.places.kept}/etc/a~20991231T23595{number}.999999Z~replaced", "ahead")
+        with bob.session() as sender:
+            for number in range(4):
+                sender.applied((bob.file("/etc/a", str(number)), str(number)))
+        copies = Kept(bob.machine, bob.places).listing("/etc/a")
+        assert [bob.read(copy.place) for copy in copies[:4]] == ["2", "1", "0", "ahead"]
+        assert copies[0].when.startswith("21000101T000000")
 
     def test_what_cannot_be_kept_is_not_overwritten(self, bob: ReceivingNode) -> None:
         bob.write("/etc/a", "precious")
@@ -569,7 +631,7 @@ class TestAnswers:
 
     def test_a_ping_is_answered(self, bob: ReceivingNode) -> None:
         with bob.session() as sender:
-            assert sender.ask({"type": "ping"}) == {"type": "pong", "hooks": {}}
+            assert sender.ask({"type": "ping"}) == {"type": "pong", "hooks": {}, "kept": ""}
 
 
 def test_a_full_disk_is_a_problem_of_its_own_and_harms_nothing(

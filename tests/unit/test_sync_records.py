@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from sync_receiver import ReceivingNode
 
 from mailha import errors
-from mailha.sync import packages
+from mailha.sync import debouncing, packages
 from mailha.sync.debouncing import Debounced
 from mailha.sync.generation import AttributeCounter, CounterDamaged, FileCounter
 from mailha.sync.hooks import Hooks
@@ -442,6 +442,33 @@ class TestDebouncing:
         due = self.debounced(node)
         due.add(["bad", "good"])
         assert due.finish(60) == {"good"} and due.failures == {"bad": "it failed"}
+
+    def test_a_failure_is_tried_again_later_and_later(self, node: ReceivingNode) -> None:
+        # One that failed once stayed undone until the next connection, which may be in months.
+        due = self.debounced(node)
+        due.add(["bad"])
+        due.finish(60)
+        pauses = []
+        for _ in range(8):
+            pauses.append(round(due.wait(3600.0)))
+            self.clock.now += pauses[-1] + 0.01
+            due.poll()
+            due.finish(60)
+        assert pauses == [15, 30, 60, 120, 240, 480, 600, 600]
+        assert due.failures == {"bad": "it failed"} and len(self.worked) == 9
+
+    def test_what_is_mended_is_not_tried_again(self, node: ReceivingNode) -> None:
+        due = self.debounced(node)
+        failing = {"map": "it failed"}
+        due = Debounced(node.machine, lambda names: dict(failing))
+        due.add(["map"])
+        due.finish(60)
+        failing.clear()
+        self.clock.now += debouncing.FIRST_PAUSE + 0.01
+        assert due.wait(60.0) == 0.0
+        due.poll()
+        assert due.finish(60) == {"map"} and due.failures == {}
+        assert due.wait(60.0) == 60.0
 
     def test_the_end_of_the_connection_does_not_wait_for_quiet(self, node: ReceivingNode) -> None:
         due = self.debounced(node)

@@ -12,9 +12,9 @@ from mailha import errors
 from mailha.cli import sync_resource
 from mailha.cli.sync_status import moment, printable
 from mailha.cli.terminal import Terminal
-from mailha.sync import copies, pairing, peers, sender, settings
+from mailha.sync import copies, pairing, peers, sender, settings, thinning
 from mailha.sync.copies import Here, Source, There
-from mailha.sync.kept import OPEN, Copy
+from mailha.sync.kept import OPEN, UNDELETED, Copy
 from mailha.sync.places import Places
 from mailha.sync.selection import Selection
 from mailha.sync.state import State
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 WHY = {"replaced": "replaced", "deleted": "deleted",
        "conflict": "changed on that node, then replaced",
-       "unsent": "never sent while that node was active"}
+       "unsent": "never sent while that node was active",
+       "undeleted": "deleted while that node was active, and never sent: it is back"}
 
 
 def declare(verbs: Verbs) -> None:
@@ -78,6 +79,9 @@ def _kept(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> 
     terminal.table([("moment (UTC)", "bytes", "why", "path"), *(
         (moment(copy.when), str(copy.size), WHY.get(copy.why, copy.why), printable(copy.path))
         for copy in found)], ["", *(printable(copy.place) if path else "" for copy in found)])
+    if not path:
+        terminal.say(f"{len(found)} copies of {sum(copy.size for copy in found)} bytes. "
+                     + thinning.RULE)
 
 
 def _seen(machine: Machine, terminal: Terminal, places: Places, path: str) -> None:
@@ -87,8 +91,7 @@ def _seen(machine: Machine, terminal: Terminal, places: Places, path: str) -> No
         raise errors.Failed(f"no copy{' of ' + path if path else ''} waits for somebody to look "
                             "at it on this node", remedy="'mailha sync kept --open' lists them")
     here.seen(waiting)
-    terminal.say(f"{len(waiting)} copies are seen. They stay where they are, among the ten newest "
-                 "of each path.")
+    terminal.say(f"{len(waiting)} copies are seen. They stay where they are, as long as others do.")
 
 
 def _restore(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> None:
@@ -123,6 +126,11 @@ def _refuse_receiver(machine: Machine, places: Places) -> None:
 def _choose(found: list[Copy], wanted: str | None, path: str, node: str | None) -> Copy:
     """Return the copy that is meant. Raises errors.Failed."""
     where = f"on {node}" if node else "on this node"
+    noted = [copy for copy in found if copy.why == UNDELETED]
+    found = [copy for copy in found if copy.why != UNDELETED]
+    if not found and noted:
+        raise errors.Failed(f"{path} was deleted {where}, and there is no copy of that",
+                            remedy=f"if it is to go: rm '{path}' on the node that is active")
     if not found:
         raise errors.Failed(f"no copy of {path} is kept {where}",
                             remedy="the other node may have one: '--on NODE'")

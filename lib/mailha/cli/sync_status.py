@@ -122,7 +122,8 @@ def _tell(terminal: Terminal, found: dict[str, Any], most: int | None) -> None:
                       "of one of them")
 
 
-_REASONS = {"conflict": "was changed on this node", "unsent": "was not sent while this was active"}
+_REASONS = {"conflict": "was changed on this node", "unsent": "was not sent while this was active",
+            "undeleted": "was deleted while this was active, not sent, and is back"}
 
 
 def _tell_receiver(terminal: Terminal, name: str, received: dict[str, Any]) -> None:
@@ -158,6 +159,8 @@ def _tell_sender(terminal: Terminal, name: str, sender: dict[str, Any], most: in
               [(each["path"], _why(each)) for each in peer["differing"]], most)
         _list(terminal, f"could not be done on {peer['node']} after files had changed",
               sorted(peer.get("hooks", {}).items()), most)
+        if peer.get("crowded"):
+            terminal.warn(f"{peer['node']}: {peer['crowded']}")
         if peer["conflicts"] or peer["set_aside"]:
             terminal.say(f"{peer['node']} keeps copies that wait for somebody to look at them: "
                          "'mailha sync kept' there.", indent=2)

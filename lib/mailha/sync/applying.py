@@ -180,6 +180,9 @@ class _Batch:
         self._present[entry.path] = current
         if current is not None:
             self._stands(entry.path, current)
+        else:
+            self._standing[entry.path] = judging.standing_of_nothing(
+                self._its.manifest, self._its.state, entry.path)
         return True
 
     def _stands(self, path: str, fingerprint: str) -> str:
@@ -219,7 +222,8 @@ class _Batch:
                 if there is not None and not placing.is_directory(parent, name):
                     with self._kept(parent, name, entry.path, kept.REPLACED):
                         os.unlink(name, dir_fd=parent)
-                os.close(placing.make_directory(parent, name, entry, self._its.owners))
+                with self._kept(parent, name, entry.path, ""):
+                    os.close(placing.make_directory(parent, name, entry, self._its.owners))
                 self._touched.add(entry.path)
                 self._done(entry.path, entry.fingerprint)
 
@@ -320,8 +324,12 @@ class _Batch:
 
     @contextmanager
     def _kept(self, parent: int, name: str, path: str, why: str) -> Iterator[None]:
-        """Keep a copy of what is there, unless what is done to it fails. why: "" for nothing."""
-        place = self._keep(parent, name, path, why) if why else ""
+        """Keep a copy of what is there, unless what is done to it fails.
+
+        why: "" for nothing, unless there ought to be something that this node had deleted.
+        """
+        noted = why or self._standing[path] == judging.UNDELETED
+        place = self._keep(parent, name, path, why) if noted else ""
         try:
             yield
         except OSError:
@@ -339,9 +347,10 @@ class _Batch:
         Returns its place.
         """
         standing = self._standing[path]
-        why = {judging.UNSENT: kept.UNSENT, judging.CHANGED: kept.CONFLICT}.get(standing, why)
+        why = {judging.UNSENT: kept.UNSENT, judging.CHANGED: kept.CONFLICT,
+               judging.UNDELETED: kept.UNDELETED}.get(standing, why)
         place = self._its.copies.keep(parent, name, path, why)
-        if why == kept.UNSENT:
+        if why in (kept.UNSENT, kept.UNDELETED):
             self._result.unsent[path] = place
         elif why == kept.CONFLICT:
             self._result.conflicts[path] = place
@@ -382,15 +391,6 @@ class _Batch:
             self._problem(path, "attributes", str(error))
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                self._problem(path, "not-empty", self._what_is_in(path))
+                self._problem(path, "not-empty", placing.what_is_in(self._beneath, path))
             else:
                 self._problem(path, "failed", str(failure("write", path, error)))
-
-    def _what_is_in(self, path: str) -> str:
-        try:
-            names = sorted(os.listdir(self._beneath.directory(path)))
-        except (OSError, errors.Failed):
-            names = []
-        more = ", ..." if len(names) > 3 else ""
-        return (f"the directory holds what was never replicated: {', '.join(names[:3])}{more}; "
-                "remove it there")

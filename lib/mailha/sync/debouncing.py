@@ -19,13 +19,17 @@ QUIET = 0.5
 LONGEST = 5.0
 """Seconds after the first change after which it is done in any case."""
 
+FIRST_PAUSE, LONGEST_PAUSE = 15.0, 600.0
+"""Seconds until what has failed is tried again, longer and longer: a map that was sent with a
+mistake is mended by another change, a disk that was full by nobody who would tell us."""
+
 Work = Callable[[Iterable[str]], "dict[str, str]"]
 
 
 class Debounced:
     """Collects names of what is due and lets `work` do it; work returns failures by name.
 
-    failures: of the last time, by name.
+    What has failed is tried again. failures: of the last time, by name.
     """
 
     def __init__(self, machine: Machine, work: Work) -> None:
@@ -37,6 +41,8 @@ class Debounced:
         self._running: set[str] = set()
         self._outcome: dict[str, str] = {}
         self.failures: dict[str, str] = {}
+        # When what has failed is tried again, and after which pause.
+        self._again: dict[str, tuple[float, float]] = {}
 
     def add(self, names: Iterable[str]) -> None:
         """Note what is due."""
@@ -52,17 +58,20 @@ class Debounced:
         """Return in how many seconds poll() has something to do, longest if not before."""
         if self._thread is not None:
             return min(longest, 0.2)
-        if not self._due:
-            return longest
-        moment = min(self._last + QUIET, self._first + LONGEST)
-        return min(longest, max(0.0, moment - self._machine.clock.monotonic()))
+        moments = [when for when, _ in self._again.values()]
+        if self._due:
+            moments.append(min(self._last + QUIET, self._first + LONGEST))
+        return min([longest, *(max(0.0, moment - self._machine.clock.monotonic())
+                               for moment in moments)])
 
     def poll(self) -> set[str]:
         """Begin what is due; return the names of what has been done well since the last call."""
         done: set[str] = set()
         if self._thread is not None and not self._thread.is_alive():
             done = self._collect()
-        if self._thread is None and self._due and self.wait(1.0) <= 0.0:
+        if self._thread is None and self.wait(1.0) <= 0.0:
+            now = self._machine.clock.monotonic()
+            self._due.update(name for name, (when, _) in self._again.items() if when <= now)
             self._begin()
         return done
 
@@ -105,6 +114,11 @@ class Debounced:
         done = self._running - self._outcome.keys() - self._due
         for name in done:
             self.failures.pop(name, None)
+            self._again.pop(name, None)
         self.failures.update(self._outcome)
+        for name in self._outcome:
+            pause = min(2 * self._again[name][1], LONGEST_PAUSE) if name in self._again \
+                else FIRST_PAUSE
+            self._again[name] = self._machine.clock.monotonic() + pause, pause
         self._running, self._outcome = set(), {}
         return done

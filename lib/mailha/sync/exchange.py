@@ -86,7 +86,7 @@ class Exchange:
     conflicts, set_aside: how many copies the receiver keeps of what was changed on that side, and
     of what an active node before us had not sent. guard: tells what must not be deleted over there,
     None for who only looks. failed_hooks: what it could not do after changes
-    had been applied, by name, with the reason.
+    had been applied, by name, with the reason. crowded: that it keeps too many copies, or "".
     """
 
     def __init__(self, stream: Stream, scanner: Scanner, welcome: Mapping[str, Any],
@@ -100,6 +100,7 @@ class Exchange:
         self.conflicts = 0
         self.set_aside = 0
         self.failed_hooks: dict[str, str] = {}
+        self.crowded = ""
         self._count(welcome)
 
     def fileno(self) -> int:
@@ -112,6 +113,7 @@ class Exchange:
         failed = answer.get("hooks")
         if isinstance(failed, dict):
             self.failed_hooks = {str(name): str(reason) for name, reason in failed.items()}
+        self.crowded = str(answer.get("kept", ""))
 
     def unasked(self) -> None:
         """Take what the receiver says unasked: that it ends. Raises errors.Failed."""

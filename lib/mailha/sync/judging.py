@@ -15,6 +15,7 @@ from mailha.sync.selection import Selection
 from mailha.sync.state import State
 
 AGREED, CHANGED, UNSENT, FOREIGN = "agreed", "changed", "unsent", "foreign"
+UNDELETED, MISSING = "undeleted", "missing"
 
 ALWAYS_DELETED = 10
 """So many paths may be deleted within RECENT seconds in any case."""
@@ -49,6 +50,14 @@ def standing(manifest: Manifest, state: State, path: str, fingerprint: str) -> s
     if known:
         return UNSENT if state.was_sender else CHANGED
     return UNSENT if state.was_sender and state.complete else FOREIGN
+
+
+def standing_of_nothing(manifest: Manifest, state: State, path: str) -> str:
+    """Return how it stands to what was agreed on that nothing is at a path of this node.
+
+    UNDELETED: this node was active, had deleted it and had not sent that. MISSING: all else.
+    """
+    return UNDELETED if state.was_sender and path in manifest else MISSING
 
 
 def too_many(manifest: Manifest, deleted: Collection[str]) -> str:

@@ -4,35 +4,39 @@
 A copy of /etc/postfix/main.cf is called etc/postfix/main.cf~20261121T133501.123456Z~replaced. It is
 the old file itself under a second name where the file system allows it, with its owner, mode and
 attributes, in a directory that is root's alone. The last word tells why it was kept: "replaced",
-"deleted", "conflict" (changed here, behind the sender's back) or "unsent" (this node was active
-and had not sent it). Of the first two the ten newest of each path stay; the others stay until an
-administrator has seen them.
+"deleted", "conflict" (changed here, behind the sender's back), "unsent" (this node was active
+and had not sent it) or "undeleted" (this node was active, had deleted it, and had not sent that; it
+has come back, and the copy is an empty file that says so). Of the first two the ten newest of each
+path stay; the others stay until an administrator has seen them.
 """
 
 from __future__ import annotations
 
+import calendar
 import errno
 import hashlib
 import os
 import re
 import stat
 import time
-from typing import Iterator, NamedTuple
+from typing import Iterable, Iterator, NamedTuple
 
 from mailha.sync.places import Places
 from mailha.system.files import failure
 from mailha.system.machine import Machine
 
 REPLACED, DELETED, CONFLICT, UNSENT = "replaced", "deleted", "conflict", "unsent"
-OPEN = (CONFLICT, UNSENT)
+UNDELETED = "undeleted"
+OPEN = (CONFLICT, UNSENT, UNDELETED)
 """The reasons that an administrator has to see."""
 GENERATIONS = 10
 MOST_OPEN = 100
 """Copies of one path that an administrator has to see; of a path that flaps, the newest."""
 
 _NAME = re.compile(r"(?P<name>.*)~(?P<when>[0-9]{8}T[0-9]{6}\.[0-9]{6}Z)~"
-                   r"(?P<why>replaced|deleted|conflict|unsent)", re.DOTALL)
+                   r"(?P<why>replaced|deleted|conflict|unsent|undeleted)", re.DOTALL)
 _LONGEST = 255
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ELSEWHERE = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
 
 
@@ -60,18 +64,24 @@ class Kept:
     def keep(self, parent: int, name: str, path: str, why: str) -> str:
         """Keep what is at a path now and return the place of the copy.
 
-        parent, name: the opened directory that holds it, and its name there. The lock has to be
-        held. Raises errors.Failed; then it may not be overwritten.
+        For UNDELETED nothing is there, and it is noted that there was nothing. parent, name: the
+        opened directory that holds it, and its name there. The lock has to be held. Raises
+        errors.Failed; then it may not be overwritten.
         """
         above = os.path.dirname(path)
         names = self._listed(above)
-        moment = time.time_ns() // 1000
+        # Later than the one before, whatever became of the clock: the oldest by name goes first.
+        moment = max([time.time_ns() // 1000, *(_moment(called) + 1 for called in
+                                                names.get(_short(name), ())[-1:])])
         while True:
             when = time.strftime("%Y%m%dT%H%M%S", time.gmtime(moment // 10 ** 6))
             called = f"{_short(name)}~{when}.{moment % 10 ** 6:06d}Z~{why}"
             place = f"{self._directory}{above}/{called}"
             try:
-                _second_name(parent, name, self._root + place)
+                if why == UNDELETED:
+                    os.close(os.open(self._root + place, _NEW, 0o600))
+                else:
+                    _second_name(parent, name, self._root + place)
                 break
             except FileExistsError:
                 moment += 1
@@ -108,6 +118,19 @@ class Kept:
             above, name = self._grown.pop()
             self._prune(above, self._names.get(above, {}).get(name, []))
 
+    def remove(self, copies: Iterable[Copy]) -> None:
+        """Remove copies, and directories that held nothing else. The lock has to be held."""
+        for copy in copies:
+            place = self._root + copy.place
+            try:
+                os.unlink(place)
+                while os.path.dirname(place) != self._root + self._directory:
+                    place = os.path.dirname(place)
+                    os.rmdir(place)
+            except OSError:
+                pass        # one copy too many harms nobody; a directory that holds more stays
+        self._names.clear()
+
     def listing(self, path: str = "") -> list[Copy]:
         """Return the copies of a path, of everything without one, the newest first.
 
@@ -119,7 +142,10 @@ class Kept:
         return sorted(found, key=lambda copy: copy.when, reverse=True)
 
     def counts(self) -> dict[str, int]:
-        """Return how many copies an administrator has to see, by reason. Raises errors.Failed."""
+        """Return how many copies an administrator has to see, by reason: CONFLICT and UNSENT.
+
+        What is not deleted as it should be has not been sent either. Raises errors.Failed.
+        """
         # seen() marks the directory, since it is called by another process.
         marked = os.stat(self._root + self._directory).st_mtime_ns
         if self._open is None or self._counted != marked:
@@ -128,7 +154,7 @@ class Kept:
             for copy in self._all(""):
                 if copy.why in OPEN:
                     self._open[copy.why] += 1
-        return dict(self._open)
+        return {CONFLICT: self._open[CONFLICT], UNSENT: self._open[UNSENT] + self._open[UNDELETED]}
 
     def seen(self, copy: Copy) -> None:
         """Note that an administrator has seen a copy: from now on it is one among others.
@@ -137,7 +163,10 @@ class Kept:
         """
         place = copy.place[:-len(copy.why)] + REPLACED
         try:
-            os.rename(self._root + copy.place, self._root + place)
+            if copy.why == UNDELETED:
+                os.unlink(self._root + copy.place)      # there is nothing to come back to
+            else:
+                os.rename(self._root + copy.place, self._root + place)
             os.utime(self._root + self._directory)
         except OSError as error:
             raise failure("rename", copy.place, error) from None
@@ -191,6 +220,18 @@ class Kept:
                 yield Copy(original, found["when"], found["why"], place, size)
 
 
+def _moment(called: str) -> int:
+    """Return when a copy was made as its name says, in microseconds since 1970."""
+    found = _NAME.fullmatch(called)
+    if not found:
+        return 0
+    whole, _, fraction = found["when"].rstrip("Z").partition(".")
+    try:
+        return calendar.timegm(time.strptime(whole, "%Y%m%dT%H%M%S")) * 10 ** 6 + int(fraction)
+    except ValueError:
+        return 0
+
+
 def _short(name: str) -> str:
     """Return the name as it begins a copy's; a long one is cut, with a digest of the whole."""
     data = os.fsencode(name)
@@ -213,8 +254,7 @@ def _second_name(parent: int, name: str, place: str) -> None:
     source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
                      dir_fd=parent)
     try:
-        copy = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-                       0o600)
+        copy = os.open(place, _NEW, 0o600)
         try:
             _copy(source, copy)
         except OSError:

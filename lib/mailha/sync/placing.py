@@ -12,7 +12,9 @@ from __future__ import annotations
 import os
 import stat
 
+from mailha import errors
 from mailha.sync import attributes
+from mailha.sync.beneath import Beneath
 from mailha.sync.entry import Entry
 from mailha.sync.owners import Owners
 from mailha.sync.spool import Content
@@ -90,6 +92,17 @@ def is_directory(parent: int, name: str) -> bool:
         return stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode)
     except FileNotFoundError:
         return False
+
+
+def what_is_in(beneath: Beneath, path: str) -> str:
+    """Return why a directory could not be removed, by the names that it holds."""
+    try:
+        names = sorted(os.listdir(beneath.directory(path)))
+    except (OSError, errors.Failed):
+        names = []
+    more = ", ..." if len(names) > 3 else ""
+    return (f"the directory holds what was never replicated: {', '.join(names[:3])}{more}; remove "
+            "it there")
 
 
 def signature(parent: int, name: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterable, TypeVar
 
 from mailha import errors
 from mailha.ocf import defect
-from mailha.sync import admission, wire
+from mailha.sync import admission, thinning, wire
 from mailha.sync.admission import SENDER, Admission, Hello
 from mailha.sync.answering import Answers
 from mailha.sync.applying import Applier
@@ -127,6 +127,8 @@ class _Session:
         self._hooks = Hooks(machine, hello.selection, self._manifest, hello.services,
                             sysctl=hello.sysctl)
         self._due = Debounced(machine, self._hooks.run)
+        self._next_thinning = machine.clock.monotonic() + thinning.FIRST
+        self._crowded = ""
 
     def run(self) -> None:
         """Serve until the connection ends. Raises what ends it."""
@@ -164,7 +166,9 @@ class _Session:
     def _answer(self, message: dict[str, Any]) -> None:
         kind = message["type"]
         if kind == "ping":
-            self._send({"type": "pong", "hooks": self._due.failures})
+            if self._crowded:
+                self._thin_out()
+            self._send({"type": "pong", "hooks": self._due.failures, "kept": self._crowded})
             return
         answer = self._answers.kinds.get(kind)
         if answer is not None:
@@ -201,6 +205,19 @@ class _Session:
             spool.close()
         with locked(self._machine, self._places, LOCK_TIMEOUT):
             self._kept.tidy()
+        self._thin_out()
+
+    def _thin_out(self) -> None:
+        """Remove kept copies of which there are too many; now and then, since it looks at all."""
+        now = self._machine.clock.monotonic()
+        if now < self._next_thinning:
+            return
+        self._next_thinning = now + (thinning.FIRST if self._crowded else thinning.INTERVAL)
+        found = thinning.surplus(self._kept.listing(), self._machine.clock.wall())
+        self._crowded = found.complaint
+        if found.gone:
+            with locked(self._machine, self._places, LOCK_TIMEOUT):
+                self._kept.remove(found.gone)
 
     def _changes(self, spool: Spool) -> list[Change]:
         changes: list[Change] = []

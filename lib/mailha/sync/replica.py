@@ -104,7 +104,8 @@ class Replica(threading.Thread):
     in step. differing: what differed when both sides were compared last, and could not be, or was
     not, put right. problems: what the receiver cannot do, (code, reason) by path. verified: when
     both sides were last found equal, in seconds since 1970; 0.0 for never. failed_hooks: what the
-    receiver could not do after changes were applied, with the reason.
+    receiver could not do after changes were applied, with the reason. crowded: that it keeps too
+    many copies, or "".
     """
 
     def __init__(self, peer: Peer, surroundings: Surroundings) -> None:
@@ -121,6 +122,7 @@ class Replica(threading.Thread):
         self.conflicts = 0
         self.set_aside = 0
         self.failed_hooks: dict[str, str] = {}
+        self.crowded = ""
         self.verified = 0.0
         self._surroundings = surroundings
         self._channel = Channel(peer)
@@ -345,7 +347,7 @@ class Replica(threading.Thread):
             self._surroundings.changed()
 
     def _count(self, exchange: Exchange) -> None:
-        self.failed_hooks = exchange.failed_hooks
+        self.failed_hooks, self.crowded = exchange.failed_hooks, exchange.crowded
         if (self.conflicts, self.set_aside) != (exchange.conflicts, exchange.set_aside):
             self.conflicts, self.set_aside = exchange.conflicts, exchange.set_aside
             self._surroundings.changed()

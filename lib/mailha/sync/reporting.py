@@ -117,6 +117,8 @@ class Report:
         if mended:
             said.append(f"{node} had been changed and was put right: {_some(mended)}")
         said += [f"{node}: {name}: {reason}" for name, reason in replica.failed_hooks.items()]
+        if replica.crowded:
+            said.append(f"{node}: {replica.crowded}")
         for number, what in ((replica.conflicts, "that were changed there"),
                              (replica.set_aside, "that it had not sent when it was active")):
             if number:
@@ -136,7 +138,8 @@ class Report:
                               for each in replica.differing[:MOST_LISTED]],
                 "problems": [{"path": path, "code": code, "reason": reason}
                              for path, (code, reason) in list(replica.problems.items())],
-                "hooks": dict(replica.failed_hooks), "verified": replica.verified}
+                "hooks": dict(replica.failed_hooks), "crowded": replica.crowded,
+                "verified": replica.verified}
 
     def _ask_all(self, timeout: float, tell: Tell, *, push: bool = False, force: bool = False
                  ) -> dict[str, list[Difference]]:
