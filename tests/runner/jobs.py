@@ -19,8 +19,8 @@ from runner.tally import FAILED, PASSED, Outcome, Tally
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-TIME_LIMIT = 1200.0
-"""Seconds after which a job is ended; the slowest file of tests takes a third of that."""
+TIME_LIMIT = 1500.0
+"""Seconds after which a job is ended; the slowest one takes less than half of that."""
 
 END_LIMIT = 60.0
 """Seconds that a job which was told to end has to take its laboratories down."""

@@ -3,7 +3,8 @@
 
 Two kinds of parts: what computes (unit, lint) has a job for each core, and what mostly waits, for
 machines that boot and for controllers that say nothing (contract, lab, matrix), has several. All
-that waits is one queue, whichever parts were named: each part's end would be a core without work.
+that waits is one queue, whichever parts were named, with what takes longest first: each part's end
+would be a core without work.
 """
 
 from __future__ import annotations
@@ -15,14 +16,23 @@ import queue
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Sequence
+from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence
 
-from runner import jobs
+from runner import jobs, schedule
 from runner.tally import FAILED, Outcome, Tally
 
 Job = Callable[[], None]
+
+
+class Waiting(NamedTuple):
+    """A job of what mostly waits. seconds: what it is likely to take."""
+
+    seconds: float
+    run: Job
+
 
 UNIT_JOBS = 3
 """Each imports everything anew, and some tests wait for a process that hangs on purpose."""
@@ -37,13 +47,6 @@ MOST_AT_A_TIME = 6
 MEBIBYTES_EACH = 1000
 """Memory that a laboratory may take."""
 
-SLOW_FILES = frozenset({
-    "test_demo.py", "test_cluster_recovery.py", "test_lab.py", "test_agent_vices.py",
-    "test_agent_systemd.py", "test_agent_life.py", "test_agent_killed.py", "test_fence_cluster.py",
-    "test_agent_units.py", "test_cyrus_storage_failover.py",
-    "test_examples.py", "test_fence_ipmi_pyghmi.py", "test_fence_ipmi_misbehaving.py"})
-"""What a run says took longest: begun first, lest one of them runs alone at the end."""
-
 SUITES = ("bullseye", "bookworm", "trixie")
 
 
@@ -54,10 +57,15 @@ def run(tally: Tally, names: Sequence[str]) -> None:
             tally.say(f"{name}:")
             COMPUTING[name](tally)
     waiting = [job for name in names if name in WAITING for job in WAITING[name](tally)]
+    waiting.sort(key=lambda job: -job.seconds)
     if waiting:
         tally.say(f"{', '.join(name for name in names if name in WAITING)}:")
         number = files_at_a_time(len(os.sched_getaffinity(0)), _free_mebibytes())
-        _at_a_time(number, tally, waiting)
+        idle, began = _idle_seconds(), time.monotonic()
+        _at_a_time(number, tally, [job.run for job in waiting])
+        of = (time.monotonic() - began) * (os.cpu_count() or 1)
+        tally.say(f"{number} jobs at a time left the cores idle for "
+                  f"{100 * (_idle_seconds() - idle) / of:.0f} % of it")
 
 
 def unit(tally: Tally) -> None:
@@ -80,25 +88,24 @@ def lint(tally: Tally) -> None:
             for name, options in checkers.items()])
 
 
-def contract(tally: Tally) -> List[Job]:
+def contract(tally: Tally) -> List[Waiting]:
     """Return what checks the agents as files and loads the examples, in sandboxes."""
-    return [functools.partial(jobs.pytest, tally, str(path), label="", tell=True)
-            for path in _files("tests/contract")]
+    return _waiting(tally, "tests/contract", label="")
 
 
-def lab(tally: Tally) -> List[Job]:
+def lab(tally: Tally) -> List[Waiting]:
     """Return what needs a cluster, on bookworm."""
     return _lab(tally, "bookworm", label="")
 
 
-def matrix(tally: Tally) -> List[Job]:
+def matrix(tally: Tally) -> List[Waiting]:
     """Return what needs a cluster, on every release, one after the other."""
     return [job for suite in SUITES for job in _lab(tally, suite, label=f"{suite}: ")]
 
 
 COMPUTING: Dict[str, Callable[[Tally], None]] = {"unit": unit, "lint": lint}
 
-WAITING: Dict[str, Callable[[Tally], List[Job]]] = {
+WAITING: Dict[str, Callable[[Tally], List[Waiting]]] = {
     "lab": lab, "matrix": matrix, "contract": contract}
 
 
@@ -110,17 +117,30 @@ def files_at_a_time(cores: int, mebibytes: int) -> int:
     return max(2, min(2 * cores, MOST_AT_A_TIME, mebibytes // MEBIBYTES_EACH))
 
 
+def _idle_seconds() -> float:
+    """Return for how long the cores have had nothing to do, or waited for a disk, all together."""
+    with open("/proc/stat", encoding="ascii") as lines:
+        fields = next(lines).split()
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
+
+
 def _free_mebibytes() -> int:
     with open("/proc/meminfo", encoding="ascii") as lines:
         return next(int(line.split()[1]) // 1024 for line in lines
                     if line.startswith("MemAvailable:"))
 
 
-def _lab(tally: Tally, suite: str, label: str) -> List[Job]:
+def _lab(tally: Tally, suite: str, label: str) -> List[Waiting]:
     _build_image(tally, suite)
-    return [functools.partial(jobs.pytest, tally, str(path), label=label, tell=True,
-                              environment={"LAB_SUITE": suite})
-            for path in _files("tests/lab")]
+    return _waiting(tally, "tests/lab", label, {"LAB_SUITE": suite})
+
+
+def _waiting(tally: Tally, folder: str, label: str, environment: Mapping[str, str] = {}
+             ) -> List[Waiting]:
+    """Return the jobs for the files of a folder."""
+    return [Waiting(schedule.expected(batch), functools.partial(
+        jobs.pytest, tally, *map(str, batch), label=label, tell=True, environment=environment))
+        for batch in schedule.batches(_files(folder))]
 
 
 @contextlib.contextmanager
@@ -149,11 +169,10 @@ def _build_image(tally: Tally, suite: str) -> None:
 
 
 def _files(folder: str) -> List[Path]:
-    """Return the files of tests in a folder: the slow ones, then the largest, first."""
+    """Return the files of tests in a folder: the largest first."""
     files = [path.relative_to(jobs.CHECKOUT)
              for path in (jobs.CHECKOUT / folder).glob("test_*.py")]
-    return sorted(files, key=lambda path: (
-        path.name not in SLOW_FILES, -(jobs.CHECKOUT / path).stat().st_size, path))
+    return sorted(files, key=lambda path: (-(jobs.CHECKOUT / path).stat().st_size, path))
 
 
 def _at_a_time(number: int, tally: Tally, wanted: Sequence[Job]) -> None:

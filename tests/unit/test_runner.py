@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from runner import jobs, parts  # noqa: E402
+from runner import jobs, parts, schedule  # noqa: E402
 from runner.tally import FAILED, PASSED, SKIPPED, Outcome, Tally  # noqa: E402
 
 EVERY_KIND = """
@@ -165,7 +165,25 @@ def test_all_that_mostly_waits_is_one_queue_and_what_computes_comes_first(
 
     monkeypatch.setattr(parts, "COMPUTING", {"unit": lambda tally: done.append("unit")})
     monkeypatch.setattr(parts, "WAITING", {
-        name: lambda tally, name=name: [functools.partial(job, name)]
+        name: lambda tally, name=name: [parts.Waiting(1.0, functools.partial(job, name))]
         for name in ("lab", "contract")})
     parts.run(tally, ["contract", "unit", "lab"])
     assert done[0] == "unit" and sorted(done[1:]) == ["contract", "lab"] and not tally.outcomes
+
+
+def test_each_file_runs_in_one_job_and_what_takes_longest_begins_first() -> None:
+    files = parts._files("tests/lab") + parts._files("tests/contract")
+    batches = schedule.batches(files)
+    assert sorted(path for batch in batches for path in batch) == sorted(files)
+    seconds = [schedule.expected(batch) for batch in batches]
+    assert seconds == sorted(seconds, reverse=True)
+    known = {path.name for path in files}
+    assert {name for names in schedule.TOGETHER for name in names} <= known
+    assert set(schedule.SECONDS) <= known
+    assert max(seconds) < jobs.TIME_LIMIT / 2
+
+
+def test_files_that_share_a_laboratory_run_in_the_same_jobs() -> None:
+    together = {name for names in schedule.TOGETHER for name in names}
+    assert {path.name for path in parts._files("tests/lab")
+            if path.name.startswith(("test_cluster_", "test_agent_"))} <= together

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which files of tests that mostly wait run in one job, and which job begins first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple
+
+TOGETHER: Tuple[Tuple[str, ...], ...] = (
+    ("test_bluemind_releases.py", "test_bluemind_standin.py"),
+    ("test_cluster_power.py", "test_cluster_unharmed.py", "test_cluster_recovery.py",
+     "test_cluster_links.py"),
+    ("test_cluster_fencing.py", "test_cluster_parameters.py", "test_cluster_versions.py",
+     "test_cluster_changeover.py"),
+    ("test_agent_killed.py", "test_agent_versions.py", "test_agent_life.py",
+     "test_agent_parameters.py"),
+    ("test_agent_vices.py", "test_agent_database.py", "test_agent_tester.py"),
+    ("test_agent_systemd.py", "test_agent_units.py", "test_agent_surroundings.py",
+     "test_agent_shortage.py", "test_agent_leftovers.py"),
+)
+"""Files that one laboratory serves. A boot takes up to a minute, and a lane has to be kept busy for
+half of an hour: so there is more than one job for the same laboratory, and not one for all."""
+
+SECONDS: Dict[str, float] = {
+    "test_bluemind_releases.py": 503, "test_bluemind_standin.py": 110,
+    "test_cluster_power.py": 158, "test_cluster_unharmed.py": 85, "test_cluster_recovery.py": 75,
+    "test_cluster_links.py": 70, "test_cluster_fencing.py": 148, "test_cluster_parameters.py": 80,
+    "test_cluster_versions.py": 60, "test_cluster_changeover.py": 50,
+    "test_agent_killed.py": 164, "test_agent_versions.py": 65, "test_agent_life.py": 60,
+    "test_agent_parameters.py": 30, "test_agent_vices.py": 186, "test_agent_database.py": 70,
+    "test_agent_tester.py": 45, "test_agent_systemd.py": 110, "test_agent_units.py": 60,
+    "test_agent_surroundings.py": 60, "test_agent_shortage.py": 55, "test_agent_leftovers.py": 45,
+    "test_demo.py": 336, "test_examples.py": 269, "test_bluemind_cluster.py": 264,
+    "test_sync_losses.py": 234, "test_fence_ipmi_pyghmi.py": 198, "test_lab.py": 172,
+    "test_fence_ipmi_misbehaving.py": 150, "test_cyrus_buddies.py": 113,
+    "test_fence_cluster.py": 104, "test_storage_nfs.py": 104, "test_fence_ipmi_reasons.py": 97,
+    "test_agents.py": 81, "test_packages.py": 78, "test_cli_guards.py": 77, "test_lab_controllers.py": 68,
+    "test_config_sync_cluster.py": 62, "test_fence_racadm_power.py": 60,
+    "test_kopano_standin_lifecycle.py": 55, "test_kopano_standin_data.py": 52}
+"""What files took on two cores, those that share a laboratory without its boot; of the others less
+than 50. A run says at its end what took longest. It decides nothing but the order."""
+
+UNKNOWN = 30.0
+"""Seconds to expect of a file that is not in the table."""
+
+
+def batches(files: Sequence[Path]) -> List[List[Path]]:
+    """Return the files in the lists that one job each runs: what takes longest begins first.
+
+    Whatever runs alone at the end leaves cores without work.
+    """
+    by_name = {path.name: path for path in files}
+    found = [[by_name.pop(name) for name in names if name in by_name] for names in TOGETHER]
+    found += [[path] for path in by_name.values()]
+    return sorted((batch for batch in found if batch), key=lambda batch: (-expected(batch), batch))
+
+
+def expected(batch: Sequence[Path]) -> float:
+    """Return how many seconds a job with these files is likely to take."""
+    return sum(SECONDS.get(path.name, UNKNOWN) for path in batch)
