@@ -23,20 +23,21 @@ half of an hour: so there is more than one job for the same laboratory, and not 
 
 SECONDS: Dict[str, float] = {
     "test_bluemind_releases.py": 503, "test_bluemind_standin.py": 110,
-    "test_cluster_power.py": 158, "test_cluster_unharmed.py": 85, "test_cluster_recovery.py": 75,
-    "test_cluster_links.py": 70, "test_cluster_fencing.py": 148, "test_cluster_parameters.py": 80,
-    "test_cluster_versions.py": 60, "test_cluster_changeover.py": 50,
-    "test_agent_killed.py": 164, "test_agent_versions.py": 65, "test_agent_life.py": 60,
-    "test_agent_parameters.py": 30, "test_agent_vices.py": 186, "test_agent_database.py": 70,
-    "test_agent_tester.py": 45, "test_agent_systemd.py": 110, "test_agent_units.py": 60,
-    "test_agent_surroundings.py": 60, "test_agent_shortage.py": 55, "test_agent_leftovers.py": 45,
-    "test_demo.py": 336, "test_examples.py": 269, "test_bluemind_cluster.py": 264,
-    "test_sync_losses.py": 234, "test_fence_ipmi_pyghmi.py": 198, "test_lab.py": 172,
-    "test_fence_ipmi_misbehaving.py": 150, "test_cyrus_buddies.py": 113,
-    "test_fence_cluster.py": 104, "test_storage_nfs.py": 104, "test_fence_ipmi_reasons.py": 97,
-    "test_agents.py": 81, "test_packages.py": 78, "test_cli_guards.py": 77, "test_lab_controllers.py": 68,
-    "test_config_sync_cluster.py": 62, "test_fence_racadm_power.py": 60,
-    "test_kopano_standin_lifecycle.py": 55, "test_kopano_standin_data.py": 52}
+    "test_cluster_power.py": 158, "test_cluster_unharmed.py": 85,
+    "test_cluster_recovery.py": 75, "test_cluster_links.py": 70, "test_cluster_fencing.py": 148,
+    "test_cluster_parameters.py": 80, "test_cluster_versions.py": 60,
+    "test_cluster_changeover.py": 50, "test_agent_killed.py": 164, "test_agent_versions.py": 65,
+    "test_agent_life.py": 60, "test_agent_parameters.py": 30, "test_agent_vices.py": 186,
+    "test_agent_database.py": 70, "test_agent_tester.py": 45, "test_agent_systemd.py": 110,
+    "test_agent_units.py": 60, "test_agent_surroundings.py": 60, "test_agent_shortage.py": 55,
+    "test_agent_leftovers.py": 45, "test_demo.py": 336, "test_examples.py": 269,
+    "test_bluemind_cluster.py": 264, "test_sync_losses.py": 234,
+    "test_fence_ipmi_pyghmi.py": 198, "test_lab.py": 172, "test_fence_ipmi_misbehaving.py": 150,
+    "test_cyrus_buddies.py": 113, "test_fence_cluster.py": 104, "test_storage_nfs.py": 104,
+    "test_fence_ipmi_reasons.py": 97, "test_agents.py": 81, "test_packages.py": 78,
+    "test_cli_guards.py": 77, "test_lab_controllers.py": 68, "test_config_sync_cluster.py": 62,
+    "test_fence_racadm_power.py": 60, "test_kopano_standin_lifecycle.py": 55,
+    "test_kopano_standin_data.py": 52}
 """What files took on two cores, those that share a laboratory without its boot; of the others less
 than 50. A run says at its end what took longest. It decides nothing but the order."""
 
