@@ -24,12 +24,12 @@ cluster resource defaults update resource-stickiness=200 migration-threshold=3 \
 
 # Fencing
 cluster stonith create fence_bob fence_ipmi \
-    ip=192.168.123.25 username=fencing password_script=/etc/mailha/bmc-password \
+    ip=192.168.123.25 username=fencing privlvl=operator password_script=/etc/mailha/bmc-password \
     node=bob pcmk_host_list=bob pcmk_delay_base=5s \
     op start interval=0s timeout=60s monitor interval=120s timeout=60s \
     meta migration-threshold=INFINITY
 cluster stonith create fence_alice fence_ipmi \
-    ip=192.168.123.26 username=fencing password_script=/etc/mailha/bmc-password \
+    ip=192.168.123.26 username=fencing privlvl=operator password_script=/etc/mailha/bmc-password \
     node=alice pcmk_host_list=alice \
     op start interval=0s timeout=60s monitor interval=120s timeout=60s \
     meta migration-threshold=INFINITY

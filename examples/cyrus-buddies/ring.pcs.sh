@@ -24,22 +24,22 @@ cluster resource defaults update resource-stickiness=200 migration-threshold=3 \
 
 # Fencing
 cluster stonith create fence_alice fence_ipmi \
-    ip=192.168.123.26 username=fencing password_script=/etc/mailha/bmc-password \
+    ip=192.168.123.26 username=fencing privlvl=operator password_script=/etc/mailha/bmc-password \
     node=alice pcmk_host_list=alice \
     op start interval=0s timeout=60s monitor interval=120s timeout=60s \
     meta migration-threshold=INFINITY
 cluster stonith create fence_bob fence_ipmi \
-    ip=192.168.123.25 username=fencing password_script=/etc/mailha/bmc-password \
+    ip=192.168.123.25 username=fencing privlvl=operator password_script=/etc/mailha/bmc-password \
     node=bob pcmk_host_list=bob \
     op start interval=0s timeout=60s monitor interval=120s timeout=60s \
     meta migration-threshold=INFINITY
 cluster stonith create fence_carol fence_ipmi \
-    ip=192.168.123.27 username=fencing password_script=/etc/mailha/bmc-password \
+    ip=192.168.123.27 username=fencing privlvl=operator password_script=/etc/mailha/bmc-password \
     node=carol pcmk_host_list=carol \
     op start interval=0s timeout=60s monitor interval=120s timeout=60s \
     meta migration-threshold=INFINITY
 cluster stonith create fence_dave fence_ipmi \
-    ip=192.168.123.28 username=fencing password_script=/etc/mailha/bmc-password \
+    ip=192.168.123.28 username=fencing privlvl=operator password_script=/etc/mailha/bmc-password \
     node=dave pcmk_host_list=dave \
     op start interval=0s timeout=60s monitor interval=120s timeout=60s \
     meta migration-threshold=INFINITY

@@ -23,12 +23,12 @@ cluster stonith update fence_alice pcmk_reboot_retries=1 pcmk_off_retries=1
 
 # Level 2
 cluster stonith create fence_bob_second fence_ipmi \
-    ip=192.168.124.25 username=fencing password_script=/etc/mailha/bmc-password \
+    ip=192.168.124.25 username=fencing privlvl=operator password_script=/etc/mailha/bmc-password \
     node=bob pcmk_host_list=bob \
     op start interval=0s timeout=60s monitor interval=300s timeout=60s \
     meta migration-threshold=INFINITY
 cluster stonith create fence_alice_second fence_ipmi \
-    ip=192.168.124.26 username=fencing password_script=/etc/mailha/bmc-password \
+    ip=192.168.124.26 username=fencing privlvl=operator password_script=/etc/mailha/bmc-password \
     node=alice pcmk_host_list=alice \
     op start interval=0s timeout=60s monitor interval=300s timeout=60s \
     meta migration-threshold=INFINITY

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Dict, Iterable, List, Mapping
 
 from failover.product import EXAMPLES, NodeFile, Product
-from twonode.plan import BMC_PASSWORD, BMC_USER, Plan
+from twonode.plan import BMC_OPERATOR, BMC_PASSWORD, BMC_USER, Plan
 
 SECRET = NodeFile("kopano-shared-storage/nodes/bmc-password", "etc/mailha/bmc-password", 0o700,
                   {"CHANGE-ME": BMC_PASSWORD})
@@ -55,7 +55,8 @@ def with_values(text: str, plan: Plan, own: Mapping[str, str] = {}) -> str:
 
     own, errors: as of adapt().
     """
-    differences = {**_common(plan), **own}
+    by_ssh = {"username=fencing identity_file": f"username={BMC_USER} identity_file"}
+    differences = {**_common(plan), **by_ssh, **own}
     text = _replace(text, {old: new for old, new in differences.items() if old in text})
     left = re.search(r"192\.168\.\S*|/dev/mapper/\S*|CHANGE-ME", text)
     if left:
@@ -96,7 +97,7 @@ def _common(plan: Plan) -> Dict[str, str]:
     return {
         "ip=192.168.123.25": f"ip={plan.bmc_address('bob')}",
         "ip=192.168.123.26": f"ip={plan.bmc_address('alice')}",
-        "username=fencing": f"username={BMC_USER}",
+        "username=fencing privlvl=operator": f"username={BMC_OPERATOR} privlvl=operator",
     }
 
 

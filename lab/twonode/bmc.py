@@ -16,7 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List
 
-from twonode.plan import BMC_PASSWORD, BMC_USER, Plan
+from twonode.plan import BMC_OPERATOR, BMC_PASSWORD, BMC_USER, Plan
 
 DIRECTORY = "/etc/lab-bmc"
 """Where the files of the controllers lie on the outside machine, in which they run."""
@@ -54,7 +54,7 @@ chassis_control "{directory}/chassis ipmi"
 user 1 true ""         "test"       user     10 none md2 md5 straight
 user 2 true "{user}"   "{password}" admin    10 none md2 md5 straight
 user 3 true "viewer"   "v1ewer"     user     10 none md2 md5 straight
-user 4 true "operator" "0perat"     operator 10 none md2 md5 straight
+user 4 true "{operator}" "{password}" operator 10 none md2 md5 straight
 """
 
 EMULATION = """\
@@ -75,7 +75,7 @@ def write_files(disk: Path, plan: Plan, node: str) -> None:
     (directory / "simulation").write_text(EMULATION)
     (directory / "lan.conf").write_text(LAN_CONF.format(
         node=node, address=plan.bmc_address(node), number=plan.number(node), directory=inside,
-        user=BMC_USER, password=BMC_PASSWORD))
+        user=BMC_USER, operator=BMC_OPERATOR, password=BMC_PASSWORD))
     (directory / "lan.conf").chmod(0o600)
 
 

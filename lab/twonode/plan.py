@@ -49,6 +49,8 @@ FIRST_NODE_NUMBER = 11
 FIRST_BMC_NUMBER = 101
 
 BMC_USER = "fencer"
+BMC_OPERATOR = "operator"
+"""Who may switch the power by IPMI and no more, with the same password."""
 BMC_PASSWORD = "s3cret"
 
 

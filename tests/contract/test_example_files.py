@@ -98,15 +98,50 @@ def test_no_configuration_ignores_the_loss_of_quorum(cluster: Path) -> None:
     assert "no-quorum-policy" not in code(cluster)
 
 
-def test_corosync_accepts_its_file_and_two_node_is_on(bob: Sandbox) -> None:
-    text = (FILES / "corosync.conf").read_text().replace("to_stderr: no", "to_stderr: yes")
+DEVICES = re.compile(r"^(?:primitive \S+ stonith:|cluster stonith create \S+ )(\w+) .*(?:\n .*)*",
+                     re.MULTILINE)
+"""A fence device, for crmsh and for pcs."""
+
+
+def test_a_fence_device_has_the_least_privilege_and_is_never_banned_from_its_nodes() -> None:
+    """A BMC that was busy three times must not take the device off its only node."""
+    found = [match for cluster in CLUSTERS for match in DEVICES.finditer(cluster.read_text())]
+    assert len(found) > 40
+    for device in found:
+        assert "migration-threshold=INFINITY" in device.group(), device.group()
+        assert device.group(1) != "fence_ipmi" or " privlvl=operator " in device.group()
+
+
+def test_every_cluster_gives_a_service_as_many_tries() -> None:
+    tries = {str(cluster): re.findall(r"migration-threshold=(\d+)", code(cluster))
+             for cluster in CLUSTERS if cluster.name.startswith(("cluster.", "ring."))}
+    assert len(tries) > 10 and all(found == ["3"] for found in tries.values()), tries
+
+
+RING = EXAMPLES / "cyrus-buddies/nodes/corosync-ring.conf"
+
+
+@pytest.mark.parametrize("path, quorum", [
+    (FILES / "corosync.conf", "two_node: 1"), (RING, "last_man_standing: 1")],
+    ids=lambda value: getattr(value, "stem", ""))
+def test_corosync_accepts_its_file_and_its_quorum(bob: Sandbox, path: Path, quorum: str) -> None:
+    text = path.read_text().replace("to_stderr: no", "to_stderr: yes")
     bob.path("/etc/corosync/corosync.conf").write_text(text)
     bob.run(["corosync-keygen", "-l", "-k", "/etc/corosync/authkey"], timeout=LIMIT, check=True)
     done = bob.run(["corosync", "-t"], timeout=LIMIT)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^\s+two_node: 1$", text, re.MULTILINE)
+    assert re.search(rf"^\s+{quorum}$", text, re.MULTILINE)
     bob.path("/etc/corosync/corosync.conf").write_text(text.replace("192.168.122.25", "192.0.2.1"))
     assert bob.run(["corosync", "-t"], timeout=LIMIT).returncode != 0
+
+
+def test_the_ring_has_the_nodes_of_its_configuration_and_all_links() -> None:
+    ring = RING.read_text()
+    crm = (EXAMPLES / "cyrus-buddies/ring.crm").read_text()
+    names = re.findall(r"^\s+name: (\w+)$", ring, re.MULTILINE)
+    assert names == sorted(set(re.findall(r" node=(\w+)", crm)))
+    for link in (0, 1):
+        assert len(set(re.findall(rf"ring{link}_addr: (\S+)", ring))) == len(names)
 
 
 @pytest.mark.parametrize("host", ["bob", "alice"])

@@ -85,7 +85,8 @@ def examples(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("old, new, complaint", [
-    ("username=fencing", "username=root", "no longer says 'username=fencing'"),
+    ("username=fencing", "username=root", "no longer says 'username=fencing privlvl=operator'"),
+    (" privlvl=operator", "", "no longer says 'username=fencing privlvl=operator'"),
     ("ip=192.168.122.100 ", "ip=192.168.122.99 ", r"no longer says 'ip=192\.168\.122\.100'"),
     ("node=bob", "node=bob ip2=192.168.9.9", r"has 192\.168\.9\.9, which the laboratory"),
 ])
