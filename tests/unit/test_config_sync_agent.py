@@ -19,6 +19,7 @@ from mailha.agents.config_sync import surroundings
 from mailha.agents.config_sync.parameters import contradictions
 from mailha.cluster.cib import QUERY
 from mailha.ocf import Call
+from mailha.ocf.output import Output
 from mailha.sync import control, receiving, sender, settings, status
 from mailha.sync.places import Places
 from mailha.system.child_failures import ChildTimedOut
@@ -80,7 +81,8 @@ class Node:
         call = Call(config_sync.AGENT, action, environment, self.machine.clock.monotonic)
         handler: Any = {"start": config_sync._start, "stop": config_sync._stop,
                         "monitor": config_sync._monitor,
-                        "reload-agent": config_sync._reload_agent}[action]
+                        "reload-agent": config_sync._reload_agent,
+                        "validate-all": lambda *given: list(config_sync._findings(*given))}[action]
         try:
             handler(call, self.machine)
         except errors.MailhaError as error:
@@ -119,7 +121,7 @@ def test_a_start_hands_over_what_it_was_told(node: Node) -> None:
     told = settings.read(node.machine, "sync")      # type: ignore[arg-type]
     assert (told.resource, told.node, told.generation, told.profile) == ("sync", "alice", 1,
                                                                          "cyrus")
-    assert told.include == ("/etc/aliases", "/etc/app") and told.exclude == ("*.local",)
+    assert told.include == ("/etc/aliases", "/etc/app/") and told.exclude == ("*.local",)
     assert told.apply_sysctl and told.in_cluster
     assert "alice" not in told.peers and told.peers
     assert node.machine.files.modes["/run/mailha/sync/sync/settings"] == 0o600
@@ -129,6 +131,32 @@ def test_the_addresses_that_the_cluster_moves_are_nobodys_own(node: Node) -> Non
     from mailha.cluster import cib
     assert isinstance(surroundings.addresses(cib.read(
         node.machine, 20.0)), list)     # type: ignore[arg-type]
+
+
+def test_another_resource_that_carries_the_same_is_told(
+        node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Buddies with the same profile: each one's change would be undone by the other.
+    node.machine.children.answer([QUERY[0]], stdout=CIB.replace(b"<resources>", b"""<resources>
+      <primitive id="theirs" class="ocf" provider="mailha" type="config-sync">
+        <instance_attributes id="t"><nvpair id="t1" name="profile" value="none"/>
+          <nvpair id="t2" name="include" value="/srv/other/ /etc/postfix/"/></instance_attributes>
+      </primitive>
+      <primitive id="fine" class="ocf" provider="mailha" type="config-sync">
+        <instance_attributes id="f"><nvpair id="f1" name="profile" value="none"/>
+          <nvpair id="f2" name="include" value="/srv/other/"/></instance_attributes>
+      </primitive>"""))
+    said = []
+    monkeypatch.setattr(Output, "warning", lambda log, text: said.append(text))
+    assert node.do("start") is None
+    assert len(said) == 1 and "'theirs' carries /etc/postfix as well" in said[0]
+    # The same where somebody only asks, be it by hand.
+    said.clear()
+    assert node.do("validate-all", node="") is None
+    assert len([text for text in said if "'theirs' carries" in text]) == 1
+    said.clear()
+    assert node.do("start", exclude="/etc/postfix/*") is None and node.do("stop") is None
+    assert node.do("validate-all", exclude="/etc/postfix") is None
+    assert not [text for text in said if "'theirs'" in text]
 
 
 def test_a_start_never_asks_a_peer(node: Node) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from sync_receiver import ReceivingNode
 from sync_sender import PATIENCE
 
 from mailha.sync import judging, packages, receiving, thinning, wire
+from mailha.sync.crossing import common
 from mailha.sync.kept import Kept
 from mailha.sync.manifest import Manifest
+from mailha.sync.places import Places
 from mailha.sync.selection import Selection
+from mailha.sync.settings import Settings
 from mailha.sync.state import State, locked
 from mailha.system.child_failures import ChildFailed
 from mailha.system.children import Finished
@@ -327,6 +331,49 @@ class TestKeeping:
             bob.write(bob.places.kept + "/etc", "a file stands in the way")
             answer = sender.batch((bob.file("/etc/a", "1"), "1"))
         assert answer["problems"] and bob.read("/etc/a") == "precious"
+
+
+class TestCrossing:
+    """Two resources that carry the same path in opposite directions."""
+
+    def other(self, bob: ReceivingNode, include: str, exclude: str = "") -> int:
+        """Let bob be the sender of another resource; return the pid of who holds its lock."""
+        Settings("theirs", "bob", 1, include=[include],
+                 exclude=exclude.split()).write(bob.machine)
+        ready, told = os.pipe()
+        child = os.fork()       # fcntl(2) does not show a process its own locks
+        if not child:
+            lock = bob.machine.files.lock(Places("theirs").sender_lock)
+            os.write(told, b"!" if lock else b"?")
+            signal.pause()
+        assert os.read(ready, 1) == b"!"
+        os.close(ready)
+        os.close(told)
+        return child
+
+    def test_what_this_node_sends_itself_is_not_taken(self, bob: ReceivingNode) -> None:
+        bob.write("/etc/app/a", "bob's")
+        with bob.session() as sender:
+            child = self.other(bob, "/etc/app/", "*/free")
+            try:
+                answer = sender.batch(
+                    (bob.file("/etc/app/a", "alice's"), "alice's"), "/etc/app/b",
+                    (bob.file("/etc/app/free", "x"), "x"), (bob.file("/etc/else", "x"), "x"))
+                assert codes(answer) == {"/etc/app/a": "never", "/etc/app/b": "never"}
+                assert "sends it itself, as 'theirs'" in answer["problems"][0]["reason"]
+                assert bob.read("/etc/app/a") == "bob's" and bob.read("/etc/else") == "x"
+            finally:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+            sender.applied((bob.file("/etc/app/a", "alice's"), "alice's"))
+        assert bob.read("/etc/app/a") == "alice's"
+
+    def test_where_two_selections_meet(self) -> None:
+        one = Selection(["/etc/postfix", "/etc/app"], ["/etc/aliases"], ["*/site/*"])
+        assert common(one, Selection(["/etc"])) == ["/etc/aliases", "/etc/app", "/etc/postfix"]
+        assert common(one, Selection(["/etc/app/deep"])) == ["/etc/app/deep"]
+        assert common(one, Selection(["/srv"], ["/etc/aliases"])) == ["/etc/aliases"]
+        assert common(one, Selection(["/etc/app/site/mine", "/srv"])) == []
 
 
 class TestDeleting:

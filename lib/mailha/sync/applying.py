@@ -19,6 +19,7 @@ from mailha import errors
 from mailha.sync import judging, kept, placing
 from mailha.sync.beneath import Beneath, NoParent, NotADirectory
 from mailha.sync.changes import Change, Result
+from mailha.sync.crossing import SentHere
 from mailha.sync.durable import Syncer
 from mailha.sync.entry import DIRECTORY, FILE, SYMLINK, Entry
 from mailha.sync.judging import Problem
@@ -43,12 +44,13 @@ class Applier:
     """Applies batches of one session. The lock has to be held whenever a method is called."""
 
     def __init__(self, machine: Machine, selection: Selection, state: State, manifest: Manifest,
-                 copies: Kept) -> None:
+                 copies: Kept, sent_here: SentHere) -> None:
         self.machine = machine
         self.selection = selection
         self.state = state
         self.manifest = manifest
         self.copies = copies
+        self.sent_here = sent_here
         self.owners = Owners(machine)
         self.scanner = Scanner(machine, selection)
         self.syncer = Syncer()
@@ -67,6 +69,7 @@ class Applier:
         errors.Failed if nothing at all can be done.
         """
         self.owners.refresh()
+        self.sent_here.refresh()
         with Beneath(self.machine.root) as beneath:
             return _Batch(self, beneath).run(list(changes), force, hooks)
 
@@ -135,8 +138,9 @@ class _Batch:
         """Tell whether a path may be touched at all."""
         link = change.entry is not None and change.entry.kind == SYMLINK
         reason = self._its.selection.why_not(change.path, link=link)
-        if not reason and self._mounts.hold(change.path):
-            reason = MOUNTED
+        if not reason:
+            reason = MOUNTED if self._mounts.hold(change.path) \
+                else self._its.sent_here.why_not(change.path)
         if reason:
             self._problem(change.path, "not-selected" if reason == NOT_SELECTED else "never",
                           reason)

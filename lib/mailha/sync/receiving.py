@@ -18,6 +18,7 @@ from mailha.sync.admission import SENDER, Admission, Hello
 from mailha.sync.answering import Answers
 from mailha.sync.applying import Applier
 from mailha.sync.changes import Change
+from mailha.sync.crossing import SentHere
 from mailha.sync.debouncing import Debounced
 from mailha.sync.entry import FILE, Entry, check_path
 from mailha.sync.hooks import Hooks
@@ -121,7 +122,8 @@ class _Session:
         self._kept = Kept(machine, self._places)
         self._answers = Answers(machine, self._places, hello.selection, self._state,
                                 self._manifest, self._kept)
-        self._applier = Applier(machine, hello.selection, self._state, self._manifest, self._kept)
+        self._applier = Applier(machine, hello.selection, self._state, self._manifest, self._kept,
+                                SentHere(machine, hello.resource))
         self._admission = Admission(machine, self._places, hello)
         self._session = 0
         self._hooks = Hooks(machine, hello.selection, self._manifest, hello.services,

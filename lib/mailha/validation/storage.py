@@ -11,17 +11,25 @@ _TAGS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=")
 
 
 class Paths(Type):
-    """A list of absolute paths, separated by blanks or commas."""
+    """A list of absolute paths, separated by blanks or commas.
+
+    slash: whether one at the end of a path says something, and stays: "this is a directory".
+    """
 
     expected = "a list of absolute paths with blanks or commas between them"
     absent: tuple[str, ...] = ()
+
+    def __init__(self, *, slash: bool = False) -> None:
+        self._slash = slash
 
     def parse(self, text: str) -> tuple[str, ...]:
         """Return the paths in their order, each once. Raises Invalid, which names the path."""
         words = self.plain(text, blanks=True).replace(",", " ").split()
         if not words:
             raise self.refusal(text, "names nothing")
-        return tuple(dict.fromkeys(_PATH.parse(word) for word in words))
+        return tuple(dict.fromkeys(
+            _PATH.parse(word) + ("/" if self._slash and word.endswith("/") else "")
+            for word in words))
 
 
 class Devices(Type):

@@ -27,7 +27,7 @@ bluemind: /etc, the files outside of it that BlueMind's documents name, and /var
 /etc/kopano, MariaDB's, Postfix's and the web server's configuration, and /etc/default and
 /etc/sysconfig of Kopano. cyrus: imapd.conf, cyrus.conf, Postfix, saslauthd and what goes with them.
 none: nothing but what include names."""),
-    Parameter("include", Paths(), reloadable=True,
+    Parameter("include", Paths(slash=True), reloadable=True,
               short="further files and directories",
               long="""\
 Absolute paths, separated by blanks or commas. A directory, or a path that ends with a slash, is

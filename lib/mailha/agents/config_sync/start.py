@@ -40,8 +40,9 @@ def start(call: Call, machine: Machine) -> None:
         _wait(call, machine, places.unit)
         call.log.info("it is already sending")
         return
-    wanted = surroundings.settings(call, machine, generation=0)
-    replicated.select(machine, wanted)
+    cib = surroundings.configuration(call, machine)
+    wanted = surroundings.settings(call, cib, generation=0)
+    selection = replicated.select(machine, wanted)
     wanted.generation = surroundings.next_generation(call, machine)
     _run_what_is_due(call, machine, wanted)
     wanted.write(machine)
@@ -54,8 +55,10 @@ def start(call: Call, machine: Machine) -> None:
         # What is not started must not be started by systemd later on.
         settings.remove(machine, call.resource)
         raise
-    for rival in rivals.find(machine, replicated.select(machine, wanted).roots):
+    for rival in rivals.find(machine, selection.roots):
         call.log.warning(str(rival))
+    for crossing in surroundings.crossings(call, machine, cib, selection) if cib else ():
+        call.log.warning(crossing)
     call.log.info(f"sends as generation {wanted.generation} to "
                   f"{', '.join(wanted.peers) or 'every node that it is paired with'}")
 
@@ -67,7 +70,8 @@ def reload(call: Call, machine: Machine) -> None:
     """
     from mailha.sync import control
     had = settings.read(machine, call.resource)
-    wanted = surroundings.settings(call, machine, generation=had.generation)
+    wanted = surroundings.settings(call, surroundings.configuration(call, machine),
+                                   generation=had.generation)
     replicated.select(machine, wanted)
     wanted.write(machine)
     try:

@@ -7,13 +7,20 @@ import os
 
 from mailha import errors
 from mailha.agents.config_sync.parameters import NONE
+from mailha.sync import crossing, replicated
 from mailha.sync.places import STATE_DIRECTORY, Places
 from mailha.sync.settings import Settings
+from mailha.validation import Invalid
+from mailha.validation.storage import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Iterator
+
     from mailha.cluster.cib import Cib
+    from mailha.cluster.resources import Resource
     from mailha.ocf.call import Call
+    from mailha.sync.selection import Selection
     from mailha.system.machine import Machine
 
 LONGEST_QUESTION = 20.0
@@ -54,18 +61,24 @@ def require_unit(call: Call, machine: Machine) -> None:
                                   remedy="install the package again, or systemctl daemon-reload")
 
 
-def settings(call: Call, machine: Machine, *, generation: int) -> Settings:
-    """Return what the sender is to be told.
+def configuration(call: Call, machine: Machine) -> Cib | None:
+    """Return the cluster's configuration, None outside of one. Raises errors.Failed."""
+    if not call.in_cluster:
+        return None
+    from mailha.cluster import cib as cluster_information
+    return cluster_information.read(machine, min(LONGEST_QUESTION, call.left() * SHARE))
+
+
+def settings(call: Call, cib: Cib | None, *, generation: int) -> Settings:
+    """Return what the sender is to be told. cib: the cluster's configuration, if there is one.
 
     In a cluster, the peers are its other nodes unless they are named, and the addresses that it
-    moves are nobody's own. Raises errors.Failed if the cluster's configuration cannot be read.
+    moves are nobody's own.
     """
     values = call.parameters
     peers: tuple[str, ...] = values["peers"]
     floating: list[str] = []
-    if call.in_cluster:
-        from mailha.cluster import cib as cluster_information
-        cib = cluster_information.read(machine, min(LONGEST_QUESTION, call.left() * SHARE))
+    if cib is not None:
         floating = addresses(cib)
         peers = peers or tuple(node.name for node in cib.members() if node.name != call.node)
     return Settings(call.resource, node(call), generation,
@@ -83,6 +96,39 @@ def addresses(cib: Cib) -> list[str]:
         if parameter:
             found.update(value.split("/")[0] for value in resource.values(parameter) if value)
     return sorted(found)
+
+
+def crossings(call: Call, machine: Machine, cib: Cib, ours: Selection) -> Iterator[str]:
+    """Yield which other resources of this kind carry what this one does: on another node they would
+    send it back.
+    """
+    from mailha.cluster import resources
+    own = resources.without_instance(call.resource)
+    for resource in resources.every(cib):
+        if resource.agent != "ocf:mailha:config-sync" or resource.identifier == own:
+            continue
+        paths = sorted({path for theirs in _selections(machine, resource)
+                        for path in crossing.common(ours, theirs)})
+        if paths:
+            yield (f"'{resource.identifier}' carries {', '.join(paths[:3])}"
+                   f"{', ...' if len(paths) > 3 else ''} as well: where the two run on different "
+                   "nodes, each of them refuses what the other one sends; 'exclude' it in one")
+
+
+def _selections(machine: Machine, resource: Resource) -> Iterator[Selection]:
+    """Yield what another resource may replicate. Rules may give it several values; wrong ones are
+    for its own validate-all to tell.
+    """
+    for profile in resource.values("profile"):
+        for include in resource.values("include"):
+            for exclude in resource.values("exclude"):
+                try:
+                    yield replicated.select(machine, Settings(
+                        resource.identifier, "", 0, profile=profile if profile and profile != NONE
+                        else "", include=Paths(slash=True).parse(include) if include else (),
+                        exclude=exclude.replace(",", " ").split() if exclude else ()))
+                except (errors.MailhaError, Invalid):
+                    continue
 
 
 def node(call: Call) -> str:

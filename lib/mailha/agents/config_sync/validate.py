@@ -17,8 +17,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator
 
+    from mailha.cluster.cib import Cib
     from mailha.ocf.call import Call
     from mailha.system.machine import Machine
+
+QUESTION = 5.0
+"""Seconds in which the cluster has to answer; there may be none."""
 
 
 def findings(call: Call, machine: Machine) -> Iterator[errors.MailhaError]:
@@ -32,7 +36,10 @@ def findings(call: Call, machine: Machine) -> Iterator[errors.MailhaError]:
         yield error
     except errors.MailhaError as error:
         call.log.debug(f"systemd could not be asked: {error}")
-    replicated.select(machine, surroundings.settings(call, machine, generation=0))
+    cib = _configuration(call, machine)
+    selection = replicated.select(machine, surroundings.settings(call, cib, generation=0))
+    for crossing in surroundings.crossings(call, machine, cib, selection) if cib else ():
+        call.log.warning(crossing)
     if os.geteuid() != 0:
         return
     named = call.parameters["peers"]
@@ -41,3 +48,16 @@ def findings(call: Call, machine: Machine) -> Iterator[errors.MailhaError]:
         if node not in paired:
             call.log.warning(f"this node is not paired with {node if named else 'any other'}, so "
                              f"nothing will be sent there; 'mailha sync pair {node}' pairs them")
+
+
+def _configuration(call: Call, machine: Machine) -> Cib | None:
+    """Return the cluster's configuration where somebody calls this by hand, too, if there is one.
+    """
+    from mailha.cluster import cib
+    try:
+        return cib.read(machine, min(QUESTION, call.left() / 3))
+    except errors.MailhaError as error:
+        if call.in_cluster:
+            raise
+        call.log.debug(f"no cluster could be asked: {error}")
+        return None
