@@ -85,10 +85,10 @@ class Backlog:
             self._later.update(dict.fromkeys(left, now + pause))
             self._changed.notify_all()
 
-    def done(self, paths: Iterable[str]) -> None:
-        """Note that the peer has what was taken."""
+    def done(self, paths: Iterable[str], moment: float = 0.0) -> None:
+        """Note that the peer has what was taken. moment: since when that is known, 0.0 for now."""
         with self._changed:
-            self.acknowledged = self._monotonic()
+            self.acknowledged = moment or self._monotonic()
             for path in paths:
                 self._sent.pop(path, None)
             self._changed.notify_all()

@@ -7,6 +7,7 @@ sent; see mailha.sync.replica.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
@@ -69,7 +70,8 @@ class Outcome:
     done: fingerprint by path, None for what was deleted; durable on the other side. problems:
     (code, reason) by path. unstable: paths that were being written, with the reason. passed: paths
     about which there was nothing to be said. parents: directories that the receiver turned out not
-    to have.
+    to have. answered: when the receiver had answered for the last of them, on the monotonic clock;
+    0.0 if it was not asked.
     """
 
     def __init__(self) -> None:
@@ -78,6 +80,7 @@ class Outcome:
         self.unstable: dict[str, str] = {}
         self.passed: set[str] = set()
         self.parents: set[str] = set()
+        self.answered = 0.0
 
 
 class Exchange:
@@ -293,6 +296,7 @@ class Exchange:
         number = self._number - len(under_way) + 1
         batch = under_way.popleft()
         answer = self._answer("applied", APPLYING)
+        outcome.answered = time.monotonic()
         if answer.get("id") != number:
             raise ProtocolError(f"the receiver answers batch {answer.get('id')!r} in place of "
                                 f"{number}")

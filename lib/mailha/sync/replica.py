@@ -232,7 +232,7 @@ class Replica(threading.Thread):
         new, self._orphans = orphans - self._orphans, self._orphans.difference(paths) | orphans
         for path, pause in later.items():
             self.backlog.put_back([path], 0.0 if path in new else pause)
-        self.backlog.done(path for path in paths if path not in later)
+        self.backlog.done([path for path in paths if path not in later], outcome.answered)
         if new:
             self.backlog.add(outcome.parents)
 

@@ -31,7 +31,7 @@ from mailha.sync.reporting import Report
 from mailha.sync.scanning import Scan, Scanner
 from mailha.sync.settings import Settings
 from mailha.sync.state import State, locked
-from mailha.sync.watching import Changes, Watching, is_written
+from mailha.sync.watching import FOLLOWS, Changes, Watching, is_written
 from mailha.system.files import FileLock
 from mailha.system.machine import Machine
 from mailha.system.notify import notify, watchdog_interval
@@ -45,12 +45,17 @@ UNWATCHED_INTERVAL = 10.0
 FAREWELL = 10.0
 """Seconds in which the connections end when the sender begins anew."""
 
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread lets others run: whoever asks how things stand must not hold up the
+one that sends, for Python's usual 5 ms."""
+
 LOCK = 10.0
 IDLE = 1.0
 
 
 def main(machine: Machine, resource: str) -> int:
     """Send until SIGTERM comes, and return the exit code. Raises errors.MailhaError."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         send(machine, resource, Stopping())
         return 0
@@ -206,7 +211,7 @@ class Sender:
     def drain(self, *, last: bool = False) -> None:
         """Take in what the kernel has told. last: also of files that are still being written."""
         with self._reading:
-            changes = self._watching.read()
+            changes = self._watching.read(follows=FOLLOWS)
             if last:
                 self._watching.take_all(changes)
             if changes.everything:

@@ -22,6 +22,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 import stat
 import struct
 import time
@@ -59,6 +60,12 @@ QUIET = 2.0
 """Seconds without an event after which it is asked whether a file is still being written: the
 event of its end has a name of its own if the file got its name later (O_TMPFILE)."""
 
+FOLLOWS = 0.001
+"""Seconds in which a new name is expected to get its final form. Who replaces a file writes a new
+one and renames it, at once: seen as two changes, each of them would wait for the other node's disk,
+and that node would keep a copy of a file that nobody ever meant to have. A new directory gets its
+first file as soon."""
+
 QUIET_BUT_OPEN = 10.0
 """Seconds without an event after which a file counts as changed although it is held open."""
 
@@ -67,11 +74,13 @@ class Changes:
     """What has changed since the last time.
 
     paths: absolute, of what was made, changed or removed; of a directory that has gone only its
-    own. everything: why all has to be looked at again, "" if there is no need to.
+    own. fresh: those of them that have come into being. everything: why all has to be looked at
+    again, "" if there is no need to.
     """
 
     def __init__(self) -> None:
         self.paths: set[str] = set()
+        self.fresh: set[str] = set()
         self.everything = ""
 
     def __bool__(self) -> bool:
@@ -137,13 +146,19 @@ class Watching:
             self._watches.pop(number, None)
             self._libc.inotify_rm_watch(self._descriptor, number)
 
-    def read(self) -> Changes:
-        """Return what has changed, without waiting for anything."""
+    def read(self, *, follows: float = 0.0) -> Changes:
+        """Return what has changed.
+
+        follows: seconds to wait for what becomes of a name that has just come into being; again
+        after each further event, but not often.
+        """
         changes = Changes()
         for _ in range(_MOST_READS):
             try:
                 data = os.read(self._descriptor, _BUFFER)
             except BlockingIOError:
+                if changes.fresh and select.select([self._descriptor], [], [], follows)[0]:
+                    continue
                 break
             offset = 0
             while offset < len(data):
@@ -201,6 +216,7 @@ class Watching:
         """Take in what has become of a directory."""
         changes.paths.add(path)
         if mask & _GOES:
+            changes.fresh.discard(path)
             self._forget(path)
         if mask & _APPEARS:
             # It may be another one than the one that had the name, or have been moved here whole.
@@ -212,6 +228,8 @@ class Watching:
         if mask & (_GOES | IN_MOVED_TO | IN_CLOSE_WRITE):
             self._open.pop(path, None)
             changes.paths.add(path)
+            if mask & _GOES:
+                changes.fresh.discard(path)
         elif mask & IN_CREATE:
             # Nothing else tells of a link; of a file its end will, unless it is over already.
             self._found(changes, [path])
@@ -223,6 +241,7 @@ class Watching:
     def _found(self, changes: Changes, paths: Iterable[str]) -> None:
         """Take in paths that have come into being; those that are still written have to wait."""
         for path in paths:
+            changes.fresh.add(path)
             if is_written(self._prefix + path):
                 self._open[path] = self._monotonic()
             else:
