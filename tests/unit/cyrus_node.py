@@ -26,6 +26,7 @@ IMAPD_CONF = """\
 configdirectory: /var/lib/cyrus
 proc_path: /run/cyrus/proc
 mboxname_lockpath: /run/cyrus/lock
+sieveusehomedir: yes
 partition-default: /var/spool/cyrus/mail
 """
 

@@ -179,6 +179,12 @@ def test_further_paths_devices_and_files_can_be_given(node: CyrusNode) -> None:
     assert document(node, "--no-require-mount", "--paths", "/srv/c")[0] == 0
 
 
+def test_a_device_for_a_path_that_cyrus_does_not_use_is_no_answer(node: CyrusNode) -> None:
+    said = storage(node, "--device", "/var/lib/cyrsu=/dev/sdb")
+    assert said.code == 3 and said.out == ""
+    assert "/var/lib/cyrsu=/dev/sdb holds for no path" in said.err and "/var/lib/cyrus" in said.err
+
+
 class Answers:
     """Children of which cibadmin alone has something to say."""
 

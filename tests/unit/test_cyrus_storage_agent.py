@@ -440,7 +440,8 @@ def test_further_paths_must_be_on_block_devices(node: CyrusNode) -> None:
 
 
 def test_scripts_may_be_on_nfs_but_not_on_the_node_s_own_disk(node: CyrusNode) -> None:
-    node.put("/etc/imapd.conf", IMAPD_CONF + "sievedir: /var/spool/sieve\n")
+    node.put("/etc/imapd.conf", IMAPD_CONF.replace(
+        "sieveusehomedir: yes", "sievedir: /var/spool/sieve"))
     assert "'/var/spool/sieve'" in node.start().reason
     node.mount("/var/spool/sieve", "nfs4", "nas:/sieve")
     assert node.start().code == 0
@@ -465,6 +466,20 @@ def test_the_disk_of_another_server_is_refused(node: CyrusNode, device: str, cod
     node.link("/dev/disk/by-uuid/11-22", "../../sdb")
     node.link("/dev/disk/by-uuid/22-11", "../../sdc")
     assert node.start(device=device).code == code
+
+
+@pytest.mark.parametrize("path", ["/var/lib/cyrsu", "/var/spool/cyrus/mail/user", "/var/lib/cyr"])
+def test_a_device_for_a_path_that_cyrus_does_not_use_is_refused(node: CyrusNode, path: str) -> None:
+    """It would be ignored, and any disk taken for the right one."""
+    wrong = f"/dev/sdc /var/lib/cyrus=/dev/sdb {path}=/dev/sdb"
+    said = node.start(device=wrong)
+    assert said.code == 5 and f"{path}=/dev/sdb holds for no path of /etc/imapd.conf" in said.reason
+    assert "/var/lib/cyrus, /var/spool/cyrus/mail" in said.reason
+    assert any(f"{path}=/dev/sdb" in each for each in node.validate(device=wrong).warnings)
+    serving(node)
+    assert node.monitor(device=wrong).code == 0, "what serves is not taken down for it"
+    said = node.do("reload-agent", device=wrong)
+    assert said.code == 0 and f"the next start will be refused: device: {path}" in said.err
 
 
 @pytest.mark.parametrize("name, value", [

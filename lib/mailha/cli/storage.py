@@ -124,6 +124,7 @@ def run(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> No
         configuration = reading.patiently(machine, survey.table, demand.configuration,
                                           demand.partitions, PATIENCE)
         targets = demand.targets(configuration)
+        demand.require_known_paths(targets)
         answers = storage.examine_each(survey, demand, targets)
         known = [(each, found) for each, found in zip(targets, answers)
                  if isinstance(found, Verdict)]

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mailha.storage.verdict import Verdict
     from mailha.system.machine import Machine
 
+RELOAD = "reload-agent"
+
 TRIAL = 10
 """The check level from which on a probe file is written."""
 
@@ -45,6 +47,11 @@ def monitor(call: Call, machine: Machine) -> None:
         raise errors.NotRunning("it has not been started since this node booted, or was stopped")
     demand = Demand.of(call.parameters) if call.has_parameters else Demand()
     survey, targets, verdicts = _examine(call, machine, demand, marker)
+    if call.action == RELOAD:
+        try:
+            demand.require_known_paths(targets)
+        except errors.NotAllowedHere as error:
+            call.log.warning(f"the next start will be refused: {error}")
     if not all(verdict.fit for verdict in verdicts):
         # A table of mounts that changes while it is read lacks some of them (before Linux 5.8).
         if _is_new(verdicts, marker):

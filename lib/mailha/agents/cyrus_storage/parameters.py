@@ -51,10 +51,10 @@ imapd.conf names."""),
               long="""\
 The right disk, so that the disk of another server is refused: a path in /dev or UUID=... for all
 paths of imapd.conf that must be on a block device. For more than one disk, PATH=DEVICE for what
-lies at or below PATH; the longest PATH counts. LABEL=, PARTUUID= and PARTLABEL= do as well. Of a
-path on NFS, SERVER:/EXPORT. Separated by blanks or commas. Not set: any fit device that is not the
-disk of the operating system; so name it where the mail's disk is mounted below another one of this
-node, whose directory would do as well."""),
+lies at or below PATH; the longest PATH counts, and one that holds for no path is refused. LABEL=,
+PARTUUID= and PARTLABEL= do as well. Of a path on NFS, SERVER:/EXPORT. Separated by blanks or
+commas. Not set: any fit device that is not the disk of the operating system; so name it where the
+mail's disk is mounted below another one of this node, whose directory would do as well."""),
     Parameter("require_mount", Boolean(), default="true", reloadable=True,
               short="require that something is mounted there",
               long="""\

@@ -75,9 +75,13 @@ def findings(call: Call, machine: Machine) -> Iterator[errors.MailhaError]:
 
 def _examine(call: Call, machine: Machine,
              demand: Demand) -> tuple[Imapd, list[Target], list[Verdict]]:
-    """Return the configuration, the paths that it names, and the verdict about each."""
+    """Return the configuration, the paths that it names, and the verdict about each.
+
+    Raises errors.NotAllowedHere for a parameter that does not fit the configuration.
+    """
     survey = Survey(machine, timeout=call.left() * SHARE_OF_READING)
     configuration = reading.patiently(machine, survey.table, demand.configuration,
                                       demand.partitions, call.left() * SHARE_OF_READING)
     targets = demand.targets(configuration)
+    demand.require_known_paths(targets)
     return configuration, targets, storage.examine(survey, demand, targets)

@@ -47,6 +47,9 @@ _CACHES = ("duplicate_db_path", "jmap_emailsearch_db_path", "ptscache_db_path",
 
 _DEFAULTS = {"mboxname_lockpath": _PREFIX + "/lock", "proc_path": _PREFIX + "/proc",
              "temp_path": "/tmp"}
+SIEVE_DEFAULT = "/usr/sieve"
+"""Where Cyrus keeps Sieve scripts if nobody says anything (lib/imapoptions)."""
+
 _STATISTICS = ("prometheus_enabled", "prometheus_stats_dir", _PREFIX + "/stats")
 
 
@@ -118,6 +121,11 @@ class Imapd:
                                      left_out=True))
         if _is_on(by_key.get("sieveusehomedir")):
             self.uses = [use for use in self.uses if use.purpose != SCRIPTS]
+        elif not any(use.purpose == SCRIPTS for use in self.uses):
+            # Not among the paths: who has no Sieve would be refused for a directory without use.
+            self.warnings.append(f"{path} has no sievedir: the users' Sieve scripts lie in Cyrus's "
+                                 f"own default, {SIEVE_DEFAULT}, and do not move with the mail; "
+                                 "name a directory on the mail's disk")
 
     def has_metapartition(self, use: Use) -> bool:
         """Tell whether a partition has a metapartition of the same name.

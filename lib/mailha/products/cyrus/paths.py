@@ -64,7 +64,7 @@ def targets(configuration: Imapd, *, policy: str, profile: StorageProfile,
         _add(found, use.path, _rule(configuration, use, policy, profile), use.key)
     for path in profile.documented.get(policy, ()):
         # What is in it has been named in full; the directory itself may then hold nothing else.
-        if not any(_is_at_or_below(each, path) for each in found):
+        if not any(is_at_or_below(each, path) for each in found):
             _add(found, path, BLOCK, PROFILE)
     for path in profile.further:
         _add(found, path, BLOCK, PROFILE)
@@ -119,7 +119,7 @@ def _rule(configuration: Imapd, use: Use, policy: str, profile: StorageProfile) 
         return _unless_metadata(configuration, use, profile) if free else BLOCK
     if use.purpose == DATA and policy == SPLIT:
         return _unless_metadata(configuration, use, profile)
-    if use.left_out and policy == SPLIT and _is_at_or_below(use.path, configuration.directory):
+    if use.left_out and policy == SPLIT and is_at_or_below(use.path, configuration.directory):
         return WITH_STATE
     return rules.rule_for(policy, use.purpose)
 
@@ -136,6 +136,6 @@ def _unless_metadata(configuration: Imapd, use: Use, profile: StorageProfile) ->
                 f"{why})", BLOCK.kinds)
 
 
-def _is_at_or_below(path: str, directory: str) -> bool:
+def is_at_or_below(path: str, directory: str) -> bool:
     """Tell whether a path is a directory or lies in it."""
     return path == directory or path.startswith(directory.rstrip("/") + "/")

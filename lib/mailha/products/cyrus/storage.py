@@ -65,6 +65,18 @@ class Demand:
         """Return what is strange about the configuration and keeps nothing from starting."""
         return paths.warnings(configuration, self.policy)
 
+    def require_known_paths(self, targets: Sequence[Target]) -> None:
+        """Raise errors.NotAllowedHere if a PATH of `device` is at or above none of the targets.
+
+        It would be ignored, and the disk of another server taken for the right one.
+        """
+        known = [target.path for target in targets]
+        for path, device in self.devices:
+            if path and not any(paths.is_at_or_below(each, path) for each in known):
+                raise errors.NotAllowedHere(
+                    f"device: {path}={device} holds for no path of {self.configuration}",
+                    remedy=f"those that it names are {', '.join(sorted(known))}")
+
     def device(self, target: Target) -> str:
         """Return what must be mounted at a path, "" for anything.
 
@@ -74,7 +86,7 @@ class Demand:
         found, length = "", -1
         for path, device in self.devices:
             if path:
-                fits = target.path == path or target.path.startswith(path.rstrip("/") + "/")
+                fits = paths.is_at_or_below(target.path, path)
             else:
                 fits = target.rule.name == BLOCK.name and target.of_cyrus
             if fits and len(path) > length:
