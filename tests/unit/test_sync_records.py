@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from hypothesis import strategies as some
 from sync_receiver import ReceivingNode
 
 from mailha import errors
-from mailha.sync import debouncing, packages
+from mailha.sync import debouncing, packages, state
 from mailha.sync.debouncing import Debounced
 from mailha.sync.generation import AttributeCounter, CounterDamaged, FileCounter
 from mailha.sync.hooks import Hooks
 from mailha.sync.kept import Kept
 from mailha.sync.manifest import Manifest
 from mailha.sync.selection import Selection
+from mailha.sync.state import Busy, State, locked
 from mailha.system.child_failures import ChildFailed, ChildTimedOut
 from mailha.system.children import Finished
 
@@ -395,6 +397,64 @@ class TestHooks:
         assert systemd.reloads == 1
         assert self.children.commands == ["sysctl --system", "newaliases", "postfix check",
                                           "systemctl reload postfix.service"]
+
+
+class TestLock:
+    """Who holds the lock must be able to let go, or be made to."""
+
+    def held(self, node: ReceivingNode, state: str, *argv: str) -> int:
+        """Let a process hold the lock; return its pid. What it is stands in the node's /proc."""
+        ready, told = os.pipe()
+        child = os.fork()       # fcntl(2) does not show a process its own locks
+        if not child:
+            os.write(told, b"!" if node.machine.files.lock(node.places.lock) else b"?")
+            signal.pause()
+        assert os.read(ready, 1) == b"!"
+        os.close(ready)
+        os.close(told)
+        node.write(f"/proc/{child}/stat", f"{child} (python3) {state} 1 " + "0 " * 17 + "77 0\n")
+        node.write(f"/proc/{child}/cmdline", "\0".join(argv) + "\0")
+        return child
+
+    def ended(self, child: int) -> bool:
+        """Tell whether the process was killed, and end it if not."""
+        os.kill(child, signal.SIGTERM)
+        return os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+    RECEIVER = ("/usr/bin/python3", "/usr/sbin/mailha", "sync", "receive")
+
+    @pytest.fixture(autouse=True)
+    def no_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let nobody wait long."""
+        monkeypatch.setattr(state, "PATIENCE", 0.0)
+
+    def test_a_stopped_receiver_keeps_nobody_from_sending(self, node: ReceivingNode) -> None:
+        child = self.held(node, "T", *self.RECEIVER)
+        State.load(node.machine, node.places).become_sender(7, "bob")
+        assert self.ended(child) and State.load(node.machine, node.places).was_sender
+
+    def test_nor_the_next_connection_from_being_served(self, node: ReceivingNode) -> None:
+        child = self.held(node, "T", *self.RECEIVER)
+        with node.session() as sender:
+            assert sender.ask({"type": "ping"})["type"] == "pong"
+        assert self.ended(child)
+
+    def test_a_receiver_that_works_ends_when_this_node_sends(self, node: ReceivingNode) -> None:
+        child = self.held(node, "D", *self.RECEIVER)
+        State.load(node.machine, node.places).become_sender(7, "bob")
+        assert self.ended(child)
+
+    @pytest.mark.parametrize("letter, argv, said", [
+        ("D", RECEIVER, r"process \d+ \(mailha sync receive, waiting for a disk\) held"),
+        ("T", ("/usr/bin/python3", "/usr/sbin/mailha", "sync", "send", "sync"), "SIGSTOP"),
+        ("T", ("/usr/bin/tar", "sync", "receive"), r"process \d+ \(python3, stopped")])
+    def test_nobody_else_is_killed_but_told_of(self, node: ReceivingNode, letter: str,
+                                               argv: Any, said: str) -> None:
+        child = self.held(node, letter, *argv)
+        with pytest.raises(Busy, match=said):
+            with locked(node.machine, node.places, 0.05):
+                pass
+        assert not self.ended(child)
 
 
 class TestDebouncing:

@@ -28,6 +28,9 @@ LARGEST = 65536
 _HIGHEST = 2 ** 62
 _PAUSE = 0.005
 
+PATIENCE = 3.0
+"""Seconds that a stopped process may hold the lock while somebody waits for it."""
+
 
 class StateDamaged(errors.Failed):
     """It is not known which generation was seen last."""
@@ -38,19 +41,30 @@ class Busy(errors.Failed):
 
 
 @contextmanager
-def locked(machine: Machine, places: Places, timeout: float) -> Iterator[None]:
+def locked(machine: Machine, places: Places, timeout: float, *, receivers_end: bool = False
+           ) -> Iterator[None]:
     """Hold the lock of a resource's state, manifest and kept copies.
 
-    The kernel's lock ends with its process, so it is never stale. Raises Busy if it is not free
-    within timeout seconds, and errors.Failed.
+    The kernel's lock ends with its process, so it is never stale; a process of ours that was
+    stopped with it is killed after PATIENCE seconds. receivers_end: one that works as well. Raises
+    Busy if it is not free within timeout seconds, and errors.Failed.
     """
-    deadline = machine.clock.monotonic() + timeout
+    begin = machine.clock.monotonic()
+    evicting = begin + PATIENCE
     while True:
         lock = machine.files.lock(places.lock)
         if lock is not None:
             break
-        if machine.clock.monotonic() > deadline:
-            raise Busy(f"another process held {places.lock} for {timeout:g} s")
+        now = machine.clock.monotonic()
+        if now > begin + timeout:
+            from mailha.sync import eviction
+            raise Busy(f"{eviction.described(machine, places)} held {places.lock} for "
+                       f"{timeout:g} s", remedy="see what it waits for, or kill it: that does no "
+                       "harm")
+        if now > evicting:
+            from mailha.sync import eviction
+            eviction.evict(machine, places, receivers=receivers_end)
+            evicting = now + 1.0
         machine.clock.sleep(_PAUSE)
     try:
         yield
@@ -144,7 +158,8 @@ class State:
         errors.Failed.
         """
         self._places.make(self._machine)
-        with locked(self._machine, self._places, 10):
+        # What is still being received is of a node that is no longer the active one.
+        with locked(self._machine, self._places, 10, receivers_end=True):
             self.refresh()
             if generation < self.generation or (generation == self.generation
                                                 and self.node not in ("", node)):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mailha.ocf.call import Call
     from mailha.system.machine import Machine
 
-QUESTION = 5.0
+QUESTION = 2.0
 """Seconds in which the cluster has to answer; there may be none."""
 
 
