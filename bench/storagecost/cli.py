@@ -13,14 +13,15 @@ from typing import Optional, Sequence
 from sidebyside import command, ending
 from twonode import aptsources, boot, image
 from twonode.enter import CommandFailed
+from twonode.layer import LayerFailed
 
 from storagecost import figures, place, report
 
 FEWEST_ROUNDS = 3
 USUAL_ROUNDS = 30
 
-KNOWN_ERRORS = (place.BenchFailed, image.ImageFailed, aptsources.NoSources, boot.BootFailed,
-                CommandFailed, subprocess.SubprocessError, OSError)
+KNOWN_ERRORS = (place.BenchFailed, LayerFailed, image.ImageFailed, aptsources.NoSources,
+                boot.BootFailed, CommandFailed, subprocess.SubprocessError, OSError)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Callable, Iterator, List
 
 from sidebyside import machine
-from twonode import boot, image, install, linux, rootfs
+from twonode import boot, image, linux, package, rootfs
 from twonode.enter import Door
 from twonode.plan import DATA
 
@@ -54,11 +54,10 @@ def running(progress: Callable[[str], None]) -> Iterator[Door]:
     DATA.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bench-storage-", dir=DATA) as directory:
         place = Path(directory)
-        _fill(place, base)
+        _fill(place, base, progress)
         process = _start(place, base)
         try:
             with Door.of_process(process) as door:
-                door.run(install.COMPILE, timeout=START_LIMIT)
                 door.run(["/bin/sh", "-euc", PREPARE], timeout=START_LIMIT)
                 yield door
         finally:
@@ -83,16 +82,16 @@ def measure(door: Door, rounds: int) -> str:
     return answer.decode()
 
 
-def _fill(place: Path, base: Path) -> None:
+def _fill(place: Path, base: Path, progress: Callable[[str], None]) -> None:
     """Put the suite, the meter and the configuration onto the disk of the sandbox."""
     disk = place / "disk"
     (disk / "etc").mkdir(parents=True)
     (disk / "etc/imapd.conf").write_text(CONFIGURATION)
-    install.unpack(install.archive(), disk)
+    package.lay(base, (), place / "suite", progress)
     ours = Path(__file__).resolve().parent
     lab = Path(linux.__file__).resolve().parent
-    for package in (ours, ours.with_name("monitorcost"), ours.with_name("sidebyside"), lab):
-        shutil.copytree(package, disk / LIBRARY / package.name,
+    for folder in (ours, ours.with_name("monitorcost"), ours.with_name("sidebyside"), lab):
+        shutil.copytree(folder, disk / LIBRARY / folder.name,
                         ignore=shutil.ignore_patterns("__pycache__"))
     rootfs.adopt_directories(disk, base)
     for name in ("spool", "state"):
@@ -106,7 +105,8 @@ def _start(place: Path, base: Path) -> int:
     def first_process() -> None:
         linux.die_with_parent()
         boot.bench(base, place, "bench", ready=theirs, own_network=True,
-                   shares={SPOOL: place / "spool", STATE: place / "state"})
+                   shares={SPOOL: place / "spool", STATE: place / "state"},
+                   layers=[place / "suite"])
 
     process = boot.start(first_process, place / "console")
     theirs.close()

@@ -12,13 +12,14 @@ from typing import Optional, Sequence
 from sidebyside import command, ending, machine
 from twonode import aptsources, boot, image, launcher
 from twonode.lab import LabError
+from twonode.layer import LayerFailed
 
 from takeovercost import figures, promises, report, rounds, stage
 
 USUAL_RUNS = 5
 
 KNOWN_ERRORS = (stage.BenchFailed, figures.Incomplete, LabError, image.ImageFailed,
-                aptsources.NoSources, boot.BootFailed, launcher.StillThere,
+                LayerFailed, aptsources.NoSources, boot.BootFailed, launcher.StillThere,
                 subprocess.SubprocessError, OSError)
 
 

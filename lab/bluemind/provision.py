@@ -17,8 +17,8 @@ from typing import Any, Callable, Dict, Sequence, Tuple
 from bluemind import layout, packages, units
 from bluemind.releases import DEFAULT, RELEASES, SYSV, Release
 from twonode.lab import LabError
+from twonode.bare import BareSandbox
 from twonode.plan import DATA as LABS
-from twonode.sandbox import Sandbox
 
 ADDRESS = "198.51.100.100"
 DEVICE = "/dev/san-bluemind"
@@ -154,7 +154,7 @@ class Provision:
             version=release.version, postgresql=postgresql, databases=DATABASES,
             start="manual" if release.restarts else "auto",
             enable="" if release.manner == SYSV else _ENABLE.format(units=" ".join(enabled)))
-        with Sandbox(image, layers=layers, disk=disk, suite=False) as sandbox:
+        with BareSandbox(image, layers=layers, disk=disk) as sandbox:
             said = sandbox.run(["/bin/sh", "-s"], input=script, timeout=LIMIT)
         if said.returncode != 0:
             raise ProvisionFailed("making a BlueMind ended with "

@@ -31,11 +31,13 @@ network           bridges and cables
 loop              the shared disks
 cgroup            a machine's cgroup
 configuration     what a node's own disk says beyond the image
-install           putting the suite on a machine
 boot              what the first process of a machine does
 enter             running a command in a machine
-sandbox           a throwaway machine without a cluster
+bare              a throwaway machine without a cluster and without the suite
 layer             packages that only some machines need, installed once over the image
+package           the suite's own package: built from the checkout, installed by dpkg
+sandbox           a throwaway machine with the suite
+pair              two of them with a cable between
 bmc               what a management controller answers by IPMI
 idrac             what it answers by SSH: the shell of an iDRAC
 idracaccess       the SSH that leads into that shell

@@ -9,14 +9,16 @@ import subprocess
 import sys
 from typing import Any, Callable, Dict, List, Optional
 
-from twonode import aptsources, bmc, boot, idracaccess, image, launcher, plan, preflight
+from twonode import (aptsources, bmc, boot, idracaccess, image, launcher, layer, plan,
+                     preflight)
 from twonode.lab import Lab, LabError
 from twonode.supervisor import OUTSIDE
 
 Verb = Callable[[Lab, argparse.Namespace], None]
 
-KNOWN_ERRORS = (LabError, plan.BadPlan, image.ImageFailed, aptsources.NoSources, boot.BootFailed,
-                launcher.StillThere, subprocess.SubprocessError)
+KNOWN_ERRORS = (LabError, plan.BadPlan, image.ImageFailed, layer.LayerFailed,
+                aptsources.NoSources, boot.BootFailed, launcher.StillThere,
+                subprocess.SubprocessError)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
             made.add_argument("node", metavar="NODE", help="alice or bob")
         return made
 
-    up = verb("up", "build the lab and boot it, until all nodes are online")
+    up = verb("up", "build the suite's package and the lab; boot until all nodes are online")
     up.add_argument("--suite", default="bookworm", choices=image.SUITES)
     up.add_argument("--no-wait", action="store_true", help="return when the nodes boot")
     up.add_argument("--post-seconds", type=float, default=15.0, metavar="S",
@@ -39,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     verb("down", "end the lab and remove everything of it")
     verb("status", "show nodes, power, cables and the cluster")
     verb("check", "say whether this machine can run a lab")
-    verb("reinstall", "bring the suite as it is in the checkout now to the running nodes")
+    verb("reinstall", "upgrade the running nodes to a package of the checkout as it is now")
     execute = verb("exec", "run a command on a node", node=True)
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="CMD ...")
     shell = verb("shell", "open a shell on a node, or on the machine outside of the cluster")

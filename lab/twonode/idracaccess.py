@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Dict, List
 
 from twonode import bmc, idrac
+from twonode.bare import BareSandbox
 from twonode.plan import BMC_PASSWORD, BMC_USER, Plan
-from twonode.sandbox import Sandbox
 
 KEY = "/etc/mailha/idrac-key"
 """Where a node has the key that its controllers let in."""
@@ -76,7 +76,7 @@ class Secrets:
     password: str               # the crypted password
 
 
-def make_secrets(sandbox: Sandbox, plan: Plan) -> Secrets:
+def make_secrets(sandbox: BareSandbox, plan: Plan) -> Secrets:
     """Make keys for every controller and for its user; the sandbox has the tools for it."""
     names = [USER_KEY, *plan.nodes]
     sandbox.run(["sh", "-ec", KEYGEN, "sh", *names], input=BMC_PASSWORD + "\n", timeout=60,

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
 from xml.etree import ElementTree
 
-from twonode import (bmc, chassislog, configuration, idracaccess, image, install, launcher, layer,
-                     loop, rootfs)
+from twonode import (bmc, chassislog, configuration, idracaccess, image, launcher, layer, loop,
+                     package, rootfs)
+from twonode.bare import BareSandbox
 from twonode.chassislog import Entry
 from twonode.enter import KINDS, Door
 from twonode.layer import Recipe
 from twonode.plan import BMC_PASSWORD, BMC_USER, CLUSTER_LINKS, Places, Plan
-from twonode.sandbox import compiled_suite
 from twonode.supervisor import MAXIMUM_REQUEST, OUTSIDE
 
 Provision = Callable[[str, Path], None]
@@ -69,9 +69,9 @@ class Lab:
         self.name = name
         self.places = Places(name)
         self._recipes = tuple(layers)
+        below = [str(layer.place(suite, recipe)) for recipe in self._recipes]
         self._wanted = Plan(name, suite, str(image.place(suite)), tuple(nodes), dict(disks),
-                            post_seconds,
-                            tuple(str(layer.place(suite, recipe)) for recipe in self._recipes))
+                            post_seconds, (str(self.places.suite), *below))
         self._provision = list(provision)
 
     # -- life -------------------------------------------------------------------------------
@@ -81,19 +81,19 @@ class Lab:
 
         wait: return only when all nodes are online in the cluster.
         progress: called with a line of text for each step.
-        Raises LabError, image.ImageFailed, layer.LayerFailed and whatever a provision raises; then
-        nothing is left.
+        Raises LabError, image.ImageFailed, layer.LayerFailed, package.PackageFailed and whatever a
+        provision raises; then nothing is left.
         """
         image.ensure(self._wanted.suite, progress)
         for recipe in self._recipes:
             layer.ensure(self._wanted.suite, recipe, progress)
+        package.ensure(self._wanted.suite, progress)
         with launcher.alone(self.name):
             if launcher.supervisor(self.name) is not None:
                 return
             launcher.sweep(self.name)
             try:
-                progress("preparing disks")
-                self._prepare()
+                self._prepare(progress)
                 progress("booting")
                 self._start_supervisor()
             except BaseException:
@@ -206,13 +206,16 @@ class Lab:
         self.execute(node, ["sh", "-c", script, "sh", path, f"{mode:o}"], timeout=30, input=data)
 
     def reinstall(self) -> None:
-        """Bring the suite of the checkout as it is now to every node that is on."""
-        packed = compiled_suite(Path(self.plan.image))
+        """Make a package of the checkout as it is now, and upgrade every node that is on to it.
+
+        Raises LabError and what package.ensure() raises.
+        """
+        made = package.ensure(self.plan.suite)
+        arrived = f"{package.ARRIVED}/{made.name}"
         for node, facts in self.status()["nodes"].items():
             if facts["power"] == "on":
-                self.execute(node, install.REMOVE, timeout=30)
-                self.execute(node, ["tar", "-x", "-C", "/"], timeout=30, input=packed)
-                self.execute(node, ["systemctl", "daemon-reload"], timeout=60)
+                self.copy_in(node, arrived, made.read_bytes())
+                self.execute(node, [*package.INSTALL, arrived], timeout=package.LIMIT)
 
     def door(self, machine: str) -> Door:
         """Return the way into a machine, a node or "outside". Raises LabError if it is off."""
@@ -304,7 +307,7 @@ class Lab:
 
     # -- the inside -------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
+    def _prepare(self, progress: Callable[[str], None]) -> None:
         """Write disks, plan and the machines' own disks."""
         plan, places = self._wanted, self.places
         places.runtime.mkdir(parents=True, mode=0o700)
@@ -312,23 +315,24 @@ class Lab:
         places.plan.write_text(plan.to_json())
         for disk, size in plan.disks.items():
             loop.create_image(places.disk_image(disk), size)
-        secrets: List[idracaccess.Secrets] = []
-        suite = compiled_suite(Path(plan.image), lambda sandbox: secrets.append(
-            idracaccess.make_secrets(sandbox, plan)))
+        package.lay(Path(plan.image), [Path(each) for each in plan.layers[1:]], places.suite,
+                    progress)
+        progress("preparing disks")
+        with BareSandbox(Path(plan.image)) as sandbox:
+            secrets = idracaccess.make_secrets(sandbox, plan)
         authkey = os.urandom(256)
         for node in plan.nodes:
             disk_root = places.machine_disk(node)
-            install.unpack(suite, disk_root)
             configuration.write_node(disk_root, node, plan, authkey)
-            idracaccess.write_client(disk_root, plan, secrets[0])
+            idracaccess.write_client(disk_root, plan, secrets)
             for provision in self._provision:
                 provision(node, disk_root)
             rootfs.adopt_directories(disk_root, Path(plan.image),
                                      [Path(each) for each in plan.layers])
         outside = places.machine_disk(OUTSIDE)
         configuration.write_machine(outside, OUTSIDE, plan)
-        idracaccess.write_servers(outside, plan, secrets[0])
-        idracaccess.write_client(outside, plan, secrets[0])
+        idracaccess.write_servers(outside, plan, secrets)
+        idracaccess.write_client(outside, plan, secrets)
 
     def _start_supervisor(self) -> None:
         """Start the launcher, which starts the supervisor, and wait until that is ready."""

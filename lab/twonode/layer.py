@@ -20,7 +20,7 @@ from typing import Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from twonode import aptsources, image
 from twonode.plan import DATA
-from twonode.sandbox import Sandbox
+from twonode.bare import BareSandbox
 
 # No service may start while it is installed (policy-rc.d).
 INSTALL = r"""
@@ -119,7 +119,7 @@ def _build(suite: str, recipe: Recipe, base: Path, target: Path,
             shutil.rmtree(fetched)
             _fetch(suite, recipe, base, Path(directory) / "again", fetched, ("",))
         progress("installing")
-        with Sandbox(base, disk=disk, suite=False) as sandbox:
+        with BareSandbox(base, disk=disk) as sandbox:
             said = sandbox.run(["/bin/sh", "-eu"], input=recipe.installation(), timeout=LIMIT)
         if said.returncode != 0:
             raise LayerFailed(f"installing {' '.join(recipe.packages)} failed: "

@@ -150,6 +150,11 @@ class Places:
         return DATA / self.name
 
     @property
+    def suite(self) -> Path:
+        """The layer with what dpkg has written when it installed the suite's package."""
+        return self.data / "suite"
+
+    @property
     def cgroup(self) -> str:
         """The name of the lab's cgroup below the root of the version 2 hierarchy."""
         return f"mailha-lab-{self.name}"

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A machine with what packages are made with, and without the suite."""
+"""A machine with what packages are made and judged with, and without the suite.
+
+The Debian package is the one that the nodes of the lab get, made with tools of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ import os
 import sys
 
 from twonode import image, layer
-from twonode.sandbox import Sandbox
+from twonode.bare import BareSandbox
 
-TOOLS = layer.Recipe("packaging", ("debhelper", "dh-python", "lintian", "rpm", "cpio", "make",
-                                   "dpkg-dev", "fakeroot"))
+SUITE = os.environ.get("LAB_SUITE", "bookworm")
+
+TOOLS = layer.Recipe("packaging", ("lintian", "rpm", "cpio", "make", "dpkg-dev"))
 
 
-def machine_with_tools() -> Sandbox:
+def machine_with_tools() -> BareSandbox:
     """Return a machine, yet to be entered, with the tools of Debian's and of RPM's packagers."""
-    suite = os.environ.get("LAB_SUITE", "bookworm")
-    tools = layer.ensure(suite, TOOLS, lambda line: print(line, file=sys.stderr))
-    return Sandbox(image.ensure(suite), layers=[tools], suite=False)
+    tools = layer.ensure(SUITE, TOOLS, lambda line: print(line, file=sys.stderr))
+    return BareSandbox(image.ensure(SUITE), layers=[tools])

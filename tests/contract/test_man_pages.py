@@ -11,7 +11,7 @@ from typing import Dict, Iterator
 
 import pytest
 from twonode import image
-from twonode.sandbox import Sandbox
+from twonode.bare import BareSandbox
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +35,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def rendered(pages: Path) -> Iterator[Dict[str, "subprocess.CompletedProcess[str]"]]:
     """What man shows of each page on a terminal of 80 columns, and what it complains of."""
-    with Sandbox(image.ensure(os.environ.get("LAB_SUITE", "bookworm")), suite=False) as machine:
+    with BareSandbox(image.ensure(os.environ.get("LAB_SUITE", "bookworm"))) as machine:
         found = {}
         for page in pages.iterdir():
             machine.path(f"/tmp/{page.name}").write_text(page.read_text())

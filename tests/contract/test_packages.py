@@ -7,23 +7,19 @@ replaced met modules of two releases, 35 times in 9,668 runs.
 
 from __future__ import annotations
 
-import io
 import os
 import re
+import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 from typing import Dict, Iterator, List, Set
 
 import pytest
-from packaging_tools import machine_with_tools
-from twonode.sandbox import Sandbox
+from packaging_tools import SUITE, machine_with_tools
+from twonode import package
+from twonode.bare import BareSandbox
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-
-SOURCES = ("Makefile", "LICENSE", "README.md", "CHANGELOG.md", "setup.cfg", "agents", "bin",
-           "fence", "lib/mailha", "units", "examples", "debian", "rpm", "man")
-"""What a package is made of; not the laboratory, the benches and the tests."""
 
 LIBRARY = "/usr/lib/ocf/lib/mailha"
 PLACE = "/usr/lib/ocf/resource.d/mailha"
@@ -35,34 +31,15 @@ VERSION = "0.1.0"
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Sandbox]:
+def machine() -> Iterator[BareSandbox]:
     """A machine with the tools of both worlds, the sources of the suite, and no suite installed."""
     with machine_with_tools() as sandbox:
-        sandbox.run(["tar", "-C", "/usr/src", "-xf", "-"], input=sources(), timeout=LIMIT,
-                    check=True)
+        sandbox.run(["tar", "-C", "/usr/src", "-xf", "-"], timeout=LIMIT, check=True,
+                    input=package.sources(root=f"mailha-{VERSION}"))
         yield sandbox
 
 
-def sources() -> bytes:
-    """Return the sources as an archive that unpacks to mailha-VERSION."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for name in SOURCES:
-            if (CHECKOUT / name).exists():
-                archive.add(CHECKOUT / name, f"mailha-{VERSION}/{name}", filter=_as_released)
-    return stream.getvalue()
-
-
-def _as_released(member: tarfile.TarInfo) -> "tarfile.TarInfo | None":
-    """Leave out what Python has left there; nothing is the property of whoever runs the test."""
-    if "__pycache__" in member.name:
-        return None
-    member.uid = member.gid = 0
-    member.uname = member.gname = "root"
-    return member
-
-
-def shell(machine: Sandbox, script: str, *, check: bool = True,
+def shell(machine: BareSandbox, script: str, *, check: bool = True,
           timeout: float = LIMIT) -> subprocess.CompletedProcess[str]:
     """Run a script on the machine."""
     done = machine.run(["/bin/sh", "-euc", script], timeout=timeout)
@@ -71,15 +48,15 @@ def shell(machine: Sandbox, script: str, *, check: bool = True,
 
 
 @pytest.fixture(scope="module")
-def deb(machine: Sandbox) -> str:
-    """The path of the Debian package, as dpkg-buildpackage has built it."""
-    # Without a compiler (-d): nothing is compiled, and it would double the layer.
-    shell(machine, f"cd /usr/src/mailha-{VERSION} && dpkg-buildpackage -d -us -uc -b")
+def deb(machine: BareSandbox) -> str:
+    """The path of the Debian package, as dpkg-buildpackage has built it for the lab's nodes."""
+    for path in package.ensure(SUITE).parent.iterdir():
+        shutil.copy(path, machine.path("/usr/src"))
     return f"/usr/src/mailha_{VERSION}_all.deb"
 
 
 @pytest.fixture(scope="module")
-def rpm(machine: Sandbox) -> str:
+def rpm(machine: BareSandbox) -> str:
     """The path of the RPM, as rpmbuild has built it."""
     shell(machine, f"""
         mkdir -p /root/rpmbuild/SOURCES
@@ -115,7 +92,8 @@ def modes(listing: str) -> Dict[str, int]:
     return found
 
 
-def test_the_debian_package_lays_every_file_where_it_belongs(machine: Sandbox, deb: str) -> None:
+def test_the_debian_package_lays_every_file_where_it_belongs(machine: BareSandbox,
+                                                             deb: str) -> None:
     found = modes(shell(machine, f"dpkg-deb -c {deb}").stdout)
     assert {path: found.get(path) for path in wanted()} == wanted()
     strangers = {path for path in found if not path.startswith("/usr/share/doc/mailha/")
@@ -123,14 +101,14 @@ def test_the_debian_package_lays_every_file_where_it_belongs(machine: Sandbox, d
     assert strangers <= {"/usr/share/python3/runtime.d/mailha.rtupdate"}
 
 
-def test_lintian_has_nothing_to_say(machine: Sandbox, deb: str) -> None:
+def test_lintian_has_nothing_to_say(machine: BareSandbox, deb: str) -> None:
     said = shell(machine, f"lintian --fail-on error,warning --display-info {deb} "
                           f"/usr/src/mailha_{VERSION}_*.changes", check=False)
     complaints = [line for line in said.stdout.splitlines() if line[:2] in ("E:", "W:")]
     assert complaints == [] and said.returncode == 0
 
 
-def test_the_first_lines_of_the_agents_stay_as_they_are(machine: Sandbox, deb: str,
+def test_the_first_lines_of_the_agents_stay_as_they_are(machine: BareSandbox, deb: str,
                                                         rpm: str) -> None:
     script = """
         rm -rf /tmp/deb /tmp/rpm; mkdir /tmp/deb /tmp/rpm
@@ -143,24 +121,24 @@ def test_the_first_lines_of_the_agents_stay_as_they_are(machine: Sandbox, deb: s
     assert set(lines) <= {"#!/usr/bin/python3 -IS", "#!/usr/bin/python3 -I"}
 
 
-def test_the_rpm_lays_the_same_files_and_compiled_modules(machine: Sandbox, rpm: str) -> None:
+def test_the_rpm_lays_the_same_files_and_compiled_modules(machine: BareSandbox, rpm: str) -> None:
     found = modes(shell(machine, f"rpm -qlvp {rpm}").stdout)
     assert {path: found.get(path) for path in wanted()} == wanted()
     compiled = {path for path in found if path.endswith(".pyc")}
     assert len(compiled) == len([path for path in wanted() if path.endswith(".py")])
 
 
-def test_both_name_what_is_needed_and_what_is_recommended(machine: Sandbox, deb: str,
+def test_both_name_what_is_needed_and_what_is_recommended(machine: BareSandbox, deb: str,
                                                           rpm: str) -> None:
     fields = shell(machine, f"dpkg-deb -f {deb} Depends Recommends").stdout
     assert "pacemaker" in fields and "python3" in fields.split("Recommends")[0]
-    for package in ("python3-pyghmi", "python3-pexpect", "openssh-client"):
-        assert package in fields.split("Recommends")[1]
+    for name in ("python3-pyghmi", "python3-pexpect", "openssh-client"):
+        assert name in fields.split("Recommends")[1]
     recommended = shell(machine, f"rpm -qp --recommends {rpm}").stdout
     assert {"python3-pyghmi", "python3-pexpect", "openssh-clients"} <= set(recommended.split())
 
 
-def test_no_script_of_a_package_enables_starts_or_stops_anything(machine: Sandbox, deb: str,
+def test_no_script_of_a_package_enables_starts_or_stops_anything(machine: BareSandbox, deb: str,
                                                                  rpm: str) -> None:
     scripts = shell(machine, f"""
         dpkg-deb -e {deb} /tmp/control; cd /tmp/control
@@ -171,13 +149,13 @@ def test_no_script_of_a_package_enables_starts_or_stops_anything(machine: Sandbo
 
 
 @pytest.fixture(scope="module")
-def installed(machine: Sandbox, deb: str) -> Sandbox:
+def installed(machine: BareSandbox, deb: str) -> BareSandbox:
     """The machine with the Debian package on it."""
     shell(machine, f"dpkg -i {deb}")
     return machine
 
 
-def test_an_installed_package_works_and_is_compiled(installed: Sandbox) -> None:
+def test_an_installed_package_works_and_is_compiled(installed: BareSandbox) -> None:
     said = shell(installed, f"{PLACE}/kopano meta-data; mailha --version; fence_ipmi -o metadata")
     assert "<resource-agent" in said.stdout and f"mailha {VERSION}" in said.stdout
     modules = int(shell(installed, f"find {LIBRARY} -name '*.py' | wc -l").stdout)
@@ -185,7 +163,7 @@ def test_an_installed_package_works_and_is_compiled(installed: Sandbox) -> None:
 
 
 def test_a_removal_is_refused_while_a_resource_runs_and_says_how_to_go_on(
-        installed: Sandbox) -> None:
+        installed: BareSandbox) -> None:
     shell(installed, "mkdir -p /run/mailha/active; echo > /run/mailha/active/kopano_services")
     try:
         said = shell(installed, "dpkg -r mailha", check=False)
@@ -203,7 +181,7 @@ UPGRADES = int(os.environ.get("MAILHA_UPGRADES", "8"))
 """One takes seconds, mostly to compile; the figure in the documents was measured with a hundred."""
 
 
-def test_upgrades_fail_no_monitor(installed: Sandbox, deb: str) -> None:
+def test_upgrades_fail_no_monitor(installed: BareSandbox, deb: str) -> None:
     """Monitors run without a pause while two packages, whose modules all differ, take turns."""
     done = installed.run(["/usr/bin/python3", "-", deb, str(UPGRADES)], input=UPGRADE_LOOP,
                          timeout=LIMIT)
@@ -271,7 +249,7 @@ subprocess.run(["dpkg", "-i", deb], check=True, stdout=subprocess.DEVNULL)
 '''
 
 
-def test_removing_takes_the_guards_away_and_purging_the_state(installed: Sandbox) -> None:
+def test_removing_takes_the_guards_away_and_purging_the_state(installed: BareSandbox) -> None:
     guard = "/etc/systemd/system/kopano-server.service.d/zz-mailha.conf"
     shell(installed, f"""
         mkdir -p $(dirname {guard}) /var/lib/mailha/accepted /etc/mailha/sync
@@ -286,7 +264,7 @@ def test_removing_takes_the_guards_away_and_purging_the_state(installed: Sandbox
     assert left == []
 
 
-def test_a_root_of_ones_own_can_be_installed_into_and_cleaned_again(machine: Sandbox) -> None:
+def test_a_root_of_ones_own_can_be_installed_into_and_cleaned_again(machine: BareSandbox) -> None:
     script = (f"cd /usr/src/mailha-{VERSION}; make -s install DESTDIR=/tmp/root; find /tmp/root "
               "-type f; make -s uninstall DESTDIR=/tmp/root; echo ---; find /tmp/root -type f")
     before, after = shell(machine, script).stdout.split("---\n")

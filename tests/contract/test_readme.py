@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from packaging_tools import machine_with_tools
-from twonode.sandbox import Sandbox
+from twonode.bare import BareSandbox
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text()
@@ -21,7 +21,7 @@ LIMIT = 60
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[Sandbox]:
+def node() -> Iterator[BareSandbox]:
     """A machine with the cluster's tools, and the checkout in /checkout."""
     if os.geteuid():
         pytest.skip("the sandbox needs root")
@@ -35,7 +35,7 @@ def node() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="module")
-def installed(node: Sandbox) -> Sandbox:
+def installed(node: BareSandbox) -> BareSandbox:
     """The machine after the commands of the README's chapter "Install"."""
     block = re.search(r"```sh\n(.*?)```", README, re.DOTALL)
     assert block is not None
@@ -46,7 +46,7 @@ def installed(node: Sandbox) -> Sandbox:
 
 @pytest.mark.parametrize("agent", sorted(path.name for path in (CHECKOUT / "agents").iterdir()))
 def test_the_cluster_finds_every_agent_after_the_installation(
-        installed: Sandbox, agent: str) -> None:
+        installed: BareSandbox, agent: str) -> None:
     done = installed.run(["crm_resource", "--show-metadata", f"ocf:mailha:{agent}"], timeout=LIMIT)
     assert done.returncode == 0, done.stderr
     assert f'<resource-agent name="{agent}"' in done.stdout
@@ -54,19 +54,19 @@ def test_the_cluster_finds_every_agent_after_the_installation(
 
 @pytest.mark.parametrize("agent", sorted(path.name for path in (CHECKOUT / "fence").iterdir()))
 def test_the_cluster_finds_every_fence_agent_after_the_installation(
-        installed: Sandbox, agent: str) -> None:
+        installed: BareSandbox, agent: str) -> None:
     done = installed.run(["stonith_admin", "--metadata", "--agent", agent], timeout=LIMIT)
     assert done.returncode == 0, done.stderr
     assert f'<resource-agent name="{agent}"' in done.stdout
 
 
-def test_the_library_is_compiled_after_the_installation(installed: Sandbox) -> None:
+def test_the_library_is_compiled_after_the_installation(installed: BareSandbox) -> None:
     library = installed.path("/usr/lib/ocf/lib/mailha")
     sources = list(library.rglob("*.py"))
     assert len(sources) == len(list(library.rglob("*.pyc"))) > 10
 
 
-def test_the_tool_finds_the_library_after_the_installation(installed: Sandbox) -> None:
+def test_the_tool_finds_the_library_after_the_installation(installed: BareSandbox) -> None:
     done = installed.run(["mailha", "--version"], timeout=LIMIT)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -74,7 +74,7 @@ def test_the_tool_finds_the_library_after_the_installation(installed: Sandbox) -
 @pytest.mark.parametrize("agent", ["bluemind", "config-sync", "cyrus", "kopano",
                                    "cyrus-storage"])
 def test_every_parameter_that_is_named_exists_with_that_default(
-        installed: Sandbox, agent: str) -> None:
+        installed: BareSandbox, agent: str) -> None:
     described = installed.run(["crm_resource", "--show-metadata", f"ocf:mailha:{agent}"],
                               timeout=LIMIT, check=True).stdout
     defaults: Dict[str, str] = {

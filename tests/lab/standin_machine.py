@@ -19,7 +19,7 @@ from kopano.standin import schema
 from kopano.standin.release import Release
 from twonode import linux
 from twonode.plan import DATA
-from twonode.sandbox import Sandbox
+from twonode.bare import BareSandbox
 from waiting import wait_for
 
 KOPANO_IP, MYSQL_IP = "198.51.100.100", "198.51.100.101"
@@ -93,7 +93,7 @@ class Machine:
                             kopano_ip=KOPANO_IP, mysql_ip=MYSQL_IP)
         self._configuration = {path.name: path.read_text()
                                for path in (self._disk / "etc/kopano").iterdir()}
-        self._sandbox = Sandbox(self._image, disk=self._disk, suite=False)
+        self._sandbox = BareSandbox(self._image, disk=self._disk)
         self._sandbox.__enter__()
         try:
             self.run(f"ip addr add {KOPANO_IP}/32 dev lo; ip addr add {MYSQL_IP}/32 dev lo;"

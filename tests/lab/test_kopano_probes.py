@@ -8,6 +8,8 @@ print what they found as JSON.
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import Any, Iterator
@@ -16,7 +18,7 @@ import pytest
 
 from kopano import layout
 from standin_machine import DAEMONS, KOPANO_IP, MYSQL_IP, Machine
-from twonode import install
+from twonode import package
 from waiting import wait_for
 
 PRELUDE = """
@@ -61,11 +63,10 @@ def outcome(function, *arguments):
 @pytest.fixture(scope="module")
 def node(image: Path) -> Iterator[Machine]:
     with Machine(image) as machine:
-        for source, place in install.files():
-            if place.startswith(install.LIBRARY):
-                target = machine.path(place)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(source.read_bytes())
+        with tempfile.TemporaryDirectory() as directory:
+            package.lay(image, (), Path(directory) / "suite")
+            shutil.copytree(Path(directory) / "suite" / package.LIBRARY,
+                            machine.path(package.LIBRARY))
         yield machine
 
 

@@ -16,7 +16,7 @@ from typing import Callable, List, Set
 import pytest
 from waiting import wait_for
 
-from twonode import cgroup, launcher, linux, plan
+from twonode import cgroup, launcher, linux, package, plan
 from twonode.enter import CommandFailed
 from twonode.lab import Lab, LabError
 
@@ -351,9 +351,39 @@ def test_copy_in_replaces_a_file_with_its_mode(lab: Lab) -> None:
     assert seen == ["640", "root", "00", "ff"]
 
 
-def test_the_suite_is_installed_and_compiled_by_the_image_s_python(lab: Lab) -> None:
+PLACES = ("/usr/lib/ocf/resource.d/mailha", "/usr/lib/ocf/lib/mailha", "/usr/share/doc/mailha",
+          "/usr/sbin/fence_ipmi", "/usr/sbin/fence_racadm", "/usr/sbin/mailha",
+          "/usr/lib/systemd/system/mailha-cyrus@.service",
+          "/usr/lib/systemd/system/mailha-sync@.service", "/usr/share/man/man8/mailha.8.gz")
+"""Where a node has the suite; the folders are the suite's alone."""
+
+
+def is_all_of_the_package(lab: Lab, node: str) -> None:
+    """Prove that a node has the suite from its package: all of it, unchanged, and nothing else."""
+    def sh(script: str) -> str:
+        return lab.execute(node, ["sh", "-euc", script], timeout=60).stdout
+
+    assert sh("dpkg-query -W -f '${db:Status-Abbrev}${Package}' mailha") == "ii mailha"
+    assert sh("dpkg --audit; dpkg --verify mailha") == ""
+    files = sh(f"find {' '.join(PLACES)} -type f ! -name '*.pyc'").splitlines()
+    owners = sh(f"find {' '.join(PLACES)} -type f ! -name '*.pyc' -exec dpkg -S {{}} +")
+    assert sorted(owners.splitlines()) == sorted(f"mailha: {path}" for path in files)
+    checkout = {path for path in package.CHECKOUT.glob("lib/mailha/**/*.py")}
+    assert {f"{PLACES[1]}/{path.relative_to(package.CHECKOUT / 'lib/mailha')}"
+            for path in checkout} == {path for path in files if path.startswith(PLACES[1] + "/")}
+
+
+def test_a_node_has_the_suite_from_its_package_and_nothing_besides(lab: Lab) -> None:
+    for node in ("alice", "bob"):
+        is_all_of_the_package(lab, node)
+
+
+def test_a_running_node_is_upgraded_by_dpkg_and_the_library_is_compiled(lab: Lab) -> None:
     lab.reinstall()
     for node in ("alice", "bob"):
+        log = lab.execute(node, ["cat", "/var/log/dpkg.log"], timeout=20).stdout
+        assert re.search(r" upgrade mailha:all \S+ \S+\n", log), log
+        is_all_of_the_package(lab, node)
         tag = lab.execute(node, ["python3", "-c", "import sys; print(sys.implementation.cache_tag)"
                                  ], timeout=20).stdout.strip()
         listing = lab.execute(node, ["find", "/usr/lib/ocf/lib/mailha", "-name", "*.py", "-o",

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import List
 
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 
 from twonode import (aptsources, bmc, chassislog, cli, configuration,  # noqa: E402
-                     idracaccess, image, install, lab, launcher, plan, rootfs)
+                     idracaccess, image, lab, launcher, package, plan,
+                     rootfs)
 
 
 def a_plan(**changes: object) -> plan.Plan:
@@ -362,23 +364,60 @@ def test_an_unknown_release_is_refused_with_those_that_are_known() -> None:
         image.ensure("sid")
 
 
-# -- install ------------------------------------------------------------------------------------
+# -- package ------------------------------------------------------------------------------------
 
-def test_the_suite_is_packed_for_root_in_the_places_of_a_package(tmp_path: Path) -> None:
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a checkout with a few files of the suite, and with some that are none of it."""
     for path, mode in (("agents/kopano", 0o700), ("lib/mailha/errors.py", 0o600),
-                       ("fence/fence_ipmi", 0o755),
-                       ("lib/mailha/__pycache__/errors.pyc", 0o600), ("bin/mailha", 0o755)):
+                       ("lib/mailha/__pycache__/errors.pyc", 0o600), ("Makefile", 0o640),
+                       ("tests/run", 0o755)):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("content")
         (tmp_path / path).chmod(mode)
-    with tarfile.open(fileobj=io.BytesIO(install.archive(tmp_path))) as tar:
+    return tmp_path
+
+
+def test_the_sources_of_the_package_are_root_s_and_nothing_else_is_in_them(checkout: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(package.sources(checkout, "mailha-1"))) as tar:
         found = {member.name: (member.mode, member.uid, member.uname) for member in tar}
-    assert found == {
-        "usr/lib/ocf/resource.d/mailha/kopano": (0o755, 0, "root"),
-        "usr/lib/ocf/lib/mailha/errors.py": (0o644, 0, "root"),
-        "usr/sbin/fence_ipmi": (0o755, 0, "root"),
-        "usr/sbin/mailha": (0o755, 0, "root"),
-    }
+    assert found == {"mailha-1/agents/kopano": (0o755, 0, "root"),
+                     "mailha-1/lib/mailha/errors.py": (0o644, 0, "root"),
+                     "mailha-1/Makefile": (0o644, 0, "root")}
+
+
+def test_a_package_is_built_anew_for_every_change_of_its_sources_and_for_no_other(
+        checkout: Path) -> None:
+    first = package.digest(checkout)
+    os.utime(checkout / "Makefile", (1, 1))
+    (checkout / "tests/run").write_text("another")
+    (checkout / "lib/mailha/__pycache__/more.pyc").write_text("")
+    assert package.digest(checkout) == first
+    (checkout / "Makefile").write_text("another")
+    digests = {first, package.digest(checkout)}
+    (checkout / "lib/mailha/errors.py").chmod(0o755)
+    digests.add(package.digest(checkout))
+    (checkout / "agents/kopano").rename(checkout / "agents/cyrus")
+    digests.add(package.digest(checkout))
+    assert len(digests) == 4
+
+
+def test_a_package_that_nobody_wants_any_more_is_removed(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(package, "DATA", tmp_path / "data")
+    for name in ("cache/package-old", "cache/package-old-over-image", "cache/package-new",
+                 "cache/.package-killed-", "cache/layer-package", "data/.package-killed",
+                 "data/demo"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").touch()
+    past = time.time() - package.UNWANTED_AFTER - 60
+    for path in (tmp_path / "cache").iterdir():
+        if path.name != "package-new":
+            os.utime(path, (past, past))
+    package._remove_unwanted()
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")} == {
+        "cache/package-new", "cache/layer-package", "data/demo"}
 
 
 # -- identity -----------------------------------------------------------------------------------
