@@ -11,10 +11,11 @@ import calendar
 import re
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Set, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Set
 from xml.etree import ElementTree
 
 import pytest
+from chassis import orders
 from waiting import wait_for
 
 from failover import configuration
@@ -144,12 +145,6 @@ def moment(text: str) -> float:
     if found:
         return calendar.timegm(time.strptime(found[1], "%Y-%m-%d %H:%M:%S")) + float(found[2] or 0)
     return float(calendar.timegm(time.strptime(text)))      # before 2.1, as ctime
-
-
-def orders(lab: Lab, node: str, since: float) -> List[Tuple[str, str]]:
-    """Return who did what to the power of a node, without the readings."""
-    return [(entry.who, entry.what) for entry in lab.chassis_log(node, since)
-            if not entry.what.startswith("read")]
 
 
 def agrees(lab: Lab, target: str, asked: str, since: float) -> None:
@@ -297,8 +292,11 @@ def test_two_feeds_of_one_level_are_both_off_before_either_is_on_again(empty: La
     wait_for("both devices", lambda: started(empty) == {"feed_a": "alice", "feed_b": "alice"})
     begin = time.time()
     crm(empty, "stonith_admin", "--reboot", "bob")
-    ordered = [what for who, what in orders(empty, "bob", begin) if who == IPMI]
+    assert orders(empty, "bob", begin) == [
+        (IPMI, "power off"), (POWER, "off"), (IPMI, "power on"), (POWER, "on")]
     # The second one's order to a node that is off already is an order all the same.
-    assert ordered == ["power off", "power off", "power on", "power on"]
+    journal = crm(empty, "journalctl", "--no-pager", "-o", "cat", f"--since=@{int(begin)}")
+    assert re.findall(r"^action=(\w+) node=bob .*result=ok ", journal, re.MULTILINE) == [
+        "off", "off", "on", "on"]
     assert [each.status for each in history(empty, "bob", "alice")
             if each.completed >= begin - 1] == ["success"]

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Callable, List, Tuple
+from typing import Callable, List
 
 import pytest
+from chassis import orders
 from waiting import wait_for
 
 from twonode import idracaccess, launcher
@@ -24,12 +25,6 @@ IPMI_LIMIT = 20.0
 def lab(make_lab: Callable[..., Lab]) -> Lab:
     """Return the lab that these tests share; each leaves both nodes with power."""
     return make_lab(post_seconds=1.0)
-
-
-def asked(lab: Lab, node: str, since: float) -> List[Tuple[str, str]]:
-    """Return who did what to a node's power since a moment, without the readings."""
-    return [(entry.who, entry.what) for entry in lab.chassis_log(node, since)
-            if not entry.what.startswith("read")]
 
 
 def ssh(*options: str) -> List[str]:
@@ -47,12 +42,12 @@ def test_the_idrac_reads_and_switches_the_power_and_ipmi_sees_the_same(lab: Lab)
     lab.ipmitool("bob", "power", "on")
     assert "Server power status: ON" in lab.racadm("bob", "serveraction", "powerstatus").stdout
     lab.wait_online()
-    assert asked(lab, "bob", begin) == [
+    assert orders(lab, "bob", begin) == [
         ("idrac", "power off"), ("power", "off"), ("ipmi", "power on"), ("power", "on")]
     readings = [entry for entry in lab.chassis_log("bob", begin) if entry.what.startswith("read")]
     assert (readings[0].who, readings[0].what) == ("idrac", "read on")
     assert ("idrac", "read off") in [entry[2:] for entry in readings]
-    assert asked(lab, "alice", begin) == []
+    assert orders(lab, "alice", begin) == []
 
 
 def test_the_chassis_log_tells_the_button_and_the_node_itself_from_a_controller(lab: Lab) -> None:
@@ -61,10 +56,10 @@ def test_the_chassis_log_tells_the_button_and_the_node_itself_from_a_controller(
     lab.poweron("alice")
     lab.wait_online()
     lab.execute("alice", ["systemctl", "reboot"], timeout=60, check=False)
-    wait_for("the reboot", lambda: ("node", "reboots") in asked(lab, "alice", begin))
-    wait_for("its end", lambda: asked(lab, "alice", begin)[-1] == ("power", "on"))
+    wait_for("the reboot", lambda: ("node", "reboots") in orders(lab, "alice", begin))
+    wait_for("its end", lambda: orders(lab, "alice", begin)[-1] == ("power", "on"))
     lab.wait_online()
-    assert asked(lab, "alice", begin) == [
+    assert orders(lab, "alice", begin) == [
         ("button", "power off"), ("power", "off"), ("button", "power on"), ("power", "on"),
         ("node", "reboots"), ("power", "off"), ("power", "on")]
 
