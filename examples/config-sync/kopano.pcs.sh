@@ -17,7 +17,7 @@ cluster resource create --no-default-ops kopano_config ocf:mailha:config-sync \
     profile=kopano generation_dir=/var/lib/kopano \
     op start interval=0s timeout=60s stop interval=0s timeout=40s \
        monitor interval=30s timeout=60s \
-    meta critical=false
+    meta critical=false migration-threshold=INFINITY
 cluster constraint colocation add kopano_config with kopano INFINITY \
     id=kopano_config_with_kopano
 cluster constraint order start kopano then start kopano_config kind=Mandatory \

@@ -16,7 +16,8 @@ esac
 cluster resource create --no-default-ops kopano_config ocf:mailha:config-sync \
     profile=kopano generation_dir=/var/lib/kopano \
     op start interval=0s timeout=60s stop interval=0s timeout=40s \
-       monitor interval=30s timeout=60s
+       monitor interval=30s timeout=60s \
+    meta migration-threshold=INFINITY
 cluster constraint colocation add kopano_config with kopano 100 id=kopano_config_with_kopano
 cluster constraint order start kopano then start kopano_config kind=Mandatory \
     id=kopano_config_after_kopano

@@ -36,6 +36,7 @@ LEVELS = ("topology", "power-feeds", "second-path")
 """The fencing topologies, each to be loaded over a cluster of FENCED."""
 
 FOLLOWING = {"follows-kopano": ("config-sync/kopano", "kopano-shared-storage"),
+             "follows-cyrus": ("config-sync/cyrus", "cyrus-shared-storage"),
              "follows-2.0": ("config-sync/pacemaker-2.0", "kopano-shared-storage")}
 """Configuration that follows the active node: the file, and what it is loaded over."""
 
@@ -352,20 +353,32 @@ def test_an_ical_that_keeps_dying_moves_the_mail_only_if_it_is_critical(
     assert ("kopano_gateway stop" in plan.changed()) is moves
 
 
-@pytest.mark.parametrize("example", ["follows-kopano", "follows-2.0"])
+@pytest.mark.parametrize("example, mail, follower", [
+    ("follows-kopano", "kopano_services", "kopano_config"),
+    ("follows-cyrus", "cyrus_imapd", "cyrus_config"),
+    ("config-sync", "bluemind_services", "bluemind_config"),
+    ("follows-2.0", "kopano_services", "kopano_config")])
 def test_configuration_follows_the_mail_and_never_moves_it(
-        machine: Sandbox, loaded: Examples, pacemaker: Tuple[int, ...], example: str) -> None:
-    if example == "follows-kopano" and pacemaker < (2, 1):
+        machine: Sandbox, loaded: Examples, pacemaker: Tuple[int, ...], example: str, mail: str,
+        follower: str) -> None:
+    if example != "follows-2.0" and pacemaker < (2, 1):
         pytest.skip("this Pacemaker does not know critical")
     first = clusterplan.plan(machine, loaded[example].crm)
-    assert first.in_order("kopano_services_start_0 bob", "kopano_config_start_0 bob")
+    assert first.in_order(f"{mail}_start_0 bob", f"{follower}_start_0 bob")
     cib = running(machine, loaded[example].crm)
-    for failure in ("kopano_config_monitor_30000@bob=1", "kopano_config_start_0@bob=1",
-                    "kopano_config_start_0@bob=5"):
+    for failure in (f"{follower}_monitor_30000@bob=1", f"{follower}_start_0@bob=1",
+                    f"{follower}_start_0@bob=5"):
         after = clusterplan.plan(machine, cib, "--op-inject", failure)
-        assert "kopano_services stop" not in after.changed(), failure
+        assert f"{mail} stop" not in after.changed(), failure
+    # However often it dies, it is started again where the mail is.
+    dying = cib
+    for _ in range(5):
+        after = clusterplan.plan(machine, dying, "--op-inject", f"{follower}_monitor_30000@bob=1")
+        assert f"{mail} stop" not in after.changed()
+        assert after.placed("start", follower) == "bob"
+        dying = after.after
     lost = clusterplan.plan(machine, cib, "--node-fail", "bob")
-    assert lost.placed("start", "kopano_config") == "alice"
+    assert lost.placed("start", follower) == "alice"
 
 
 def test_split_leaves_gives_every_service_to_one_resource(loaded: Examples) -> None:

@@ -23,6 +23,7 @@ from sync_receiver import RESOURCE, ReceivingNode
 @pytest.fixture
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("mailha.cli.sync_preview.QUESTION", 0.0)      # there is no cluster
     made = Nodes(tmp_path, monkeypatch)
     # Both nodes are this one process, which fcntl(2) does not show its own lock.
     monkeypatch.setattr(sender_of, "holder", lambda machine, resource: os.getpid()
@@ -147,6 +148,51 @@ def test_diff_shows_what_differs_and_why_something_is_not_sent(nodes: Nodes) -> 
     assert left_out.code == 0 and "is not sent" in left_out.out
     assert call(nodes.alice, "diff", "--peer", "carol").code == 1
     assert "is not started on this node" in call(nodes.bob, "diff").err
+
+
+def test_before_the_first_start_it_is_shown_what_it_would_send(nodes: Nodes) -> None:
+    # Without that, the first thing that anybody sees is what was overwritten.
+    for path, here, there in (("/etc/app/same", "1", "1"), ("/etc/app/differs", "1", "2"),
+                              ("/etc/app/new", "1", None), ("/etc/app/theirs", None, "2"),
+                              ("/etc/app/local.d/x", "1", "2"), ("/etc/aliases", "1", "2")):
+        for node, content in ((nodes.alice, here), (nodes.bob, there)):
+            if content is not None:
+                node.write(path, content)
+    nodes.alice.write("/etc/hostname", "alice.example.com\n")
+    nodes.alice.write("/etc/app/own", "myhostname = alice.example.com\n")
+    before = sorted(nodes.bob.root.rglob("*"))
+    said = call(nodes.alice, "diff", "--profile", "none", "--include", "/etc/app/ /etc/fstab",
+                "--exclude", "*/local.d")
+    assert said.code == 1 and "bob is not as this node" in said.err and "first start" in said.err
+    assert "1 made, 1 replaced, 1 left alone" in said.out
+    assert "/etc/app/new: would be made" in said.out and "/etc/aliases" not in said.out
+    assert "/etc/app/differs: would be replaced; what is there is kept" in said.out
+    assert "/etc/app/theirs: is only there" in said.out and "/etc/app/same" not in said.out
+    assert "/etc/app/own: it holds 'alice.example.com'" in said.out
+    assert "/etc/app/local.d: 'exclude' holds" in said.out
+    assert "the addresses that the cluster moves" in said.err
+    # Nothing has been changed, and nobody knows of a resource that does not exist.
+    assert sorted(nodes.bob.root.rglob("*")) == before and nodes.bob.read("/etc/app/differs") == "2"
+    assert "No resource" in call(nodes.bob, "status").out
+    one = call(nodes.alice, "diff", "--profile", "cyrus", "/etc/aliases")
+    assert one.code == 1 and "-2 +1" in one.out
+
+
+def test_a_look_before_the_first_start_needs_no_peer(nodes: Nodes) -> None:
+    nodes.bob.write("/etc/app/x", "1")
+    said = call(nodes.bob, "diff", "--profile", "none", "--include", "/etc/app/")
+    assert said.code == 0 and "2 paths would be replicated" in said.out
+    assert "paired with no other" in said.err
+
+
+@pytest.mark.parametrize("argv, said", [
+    (["--include", "/etc/x"], "go with --profile"), (["--profile", "typo"], "bluemind"),
+    (["--profile", "none", "--include", "etc"], "does not begin with a slash"),
+    (["--profile", "none", "--include", "/usr/"], "is not configuration")])
+def test_a_wrong_look_ahead_is_refused_in_one_line(nodes: Nodes, argv: "list[str]", said: str
+                                                   ) -> None:
+    answer = call(nodes.alice, "diff", *argv)
+    assert answer.code in (1, 2) and said in answer.err
 
 
 def test_a_kept_copy_is_listed_seen_and_brought_back(nodes: Nodes) -> None:

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Iterator
 
 from mailha import errors
-from mailha.cli import sync_resource
+from mailha.cli import sync_preview, sync_resource
 from mailha.cli.sync_status import printable
 from mailha.cli.terminal import Terminal
 from mailha.sync import copies, identity, peers, replicated, settings
@@ -33,7 +33,7 @@ LARGEST_TEXT = 1 << 20
 DESCRIPTION = """\
 On the active node: compare all that is replicated with every peer, by its content, and show what
 differs. With PATH, show whether that path is replicated, why not if it is not, and how it differs,
-line by line."""
+line by line. With --profile, show before the first start what it would send."""
 
 KNOWN = {"foreign": "only there, and never replicated: remove it there, or 'exclude' it",
          "changed": "changed there", "unsent": "not sent by that node when it was active"}
@@ -46,29 +46,37 @@ def declare(verbs: Verbs) -> None:
     parser.add_argument("path", metavar="PATH", nargs="?", default="")
     parser.add_argument("--peer", metavar="NODE", help="only from this one")
     sync_resource.option(parser)
-    parser.set_defaults(act=_act)
+    sync_preview.declare(parser)
+    parser.set_defaults(act=_act, usage=parser)
 
 
 def _act(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> None:
     """Compare. Raises errors.Failed if something differs, so that a script can ask."""
-    places = sync_resource.chosen(machine, options)
-    told = settings.read(machine, places.resource)
+    preview = options.profile is not None
+    if not preview and (options.include or options.exclude):
+        options.usage.error("--include and --exclude go with --profile; 'none' names nothing")
+    told = sync_preview.settings(machine, terminal, options) if preview else settings.read(
+        machine, sync_resource.chosen(machine, options).resource)
     selection = replicated.select(machine, told)
     scanner = Scanner(machine, selection, identity.gather(machine, told.floating))
     chosen = [peer for peer in _peers(machine, told)
               if options.peer in (None, peer.node)]
-    if not chosen:
-        raise errors.Failed(f"{places.resource} is not sent to {options.peer}" if options.peer else
-                            f"{places.resource} is sent to nobody",
+    if not chosen and (options.peer or not preview):
+        raise errors.Failed(f"{told.resource} is not sent to {options.peer}" if options.peer else
+                            f"{told.resource} is sent to nobody",
                             remedy="'mailha sync pair NODE' pairs this node with another")
+    if not chosen:
+        terminal.warn("this node is paired with no other, so it is not known what differs there; "
+                      "'mailha sync pair NODE'")
     if options.path:
         differing = _one(terminal, scanner, selection, told, chosen, options.path)
     else:
-        differing = _all(terminal, scanner, selection, told, chosen)
+        differing = _all(terminal, scanner, selection, told, chosen, preview=preview)
     if differing:
-        raise errors.Failed(f"{', '.join(differing)} is not as this node",
-                            remedy="'mailha sync push' sends what can be sent; what is only there "
-                                   "is for somebody to look at")
+        raise errors.Failed(f"{', '.join(differing)} is not as this node", remedy=(
+            "the first start sends what is named above; 'exclude' what it must not" if preview else
+            "'mailha sync push' sends what can be sent; what is only there is for somebody to "
+            "look at"))
 
 
 def _peers(machine: Machine, told: Settings) -> list[Peer]:
@@ -78,10 +86,12 @@ def _peers(machine: Machine, told: Settings) -> list[Peer]:
 
 
 def _all(terminal: Terminal, scanner: Scanner, selection: Selection, told: Settings,
-         chosen: list[Peer]) -> list[str]:
+         chosen: list[Peer], *, preview: bool) -> list[str]:
     """Show all differences; return the names of the peers that have any."""
     scan = scanner.scan()
     differing = []
+    if preview:
+        terminal.say(f"{len(scan.entries)} paths would be replicated from here.")
     for peer in chosen:
         with copies.reading(peer, told.resource, told.node, selection) as channel:
             exchange = Exchange(channel.stream, scanner, {})
@@ -90,9 +100,11 @@ def _all(terminal: Terminal, scanner: Scanner, selection: Selection, told: Setti
             terminal.say(f"{peer.node}: {len(scan.entries)} paths are the same.")
             continue
         differing.append(peer.node)
-        terminal.say(f"{peer.node}: {len(found)} paths differ:")
+        terminal.say(sync_preview.summary(peer.node, found) if preview else
+                     f"{peer.node}: {len(found)} paths differ:")
         for each in found:
-            terminal.say(f"{printable(each.path)}: {_why(each)}", indent=4)
+            why = sync_preview.would(each) if preview else _why(each)
+            terminal.say(f"{printable(each.path)}: {why}", indent=4)
     _list_not_sent(terminal, scan)
     return differing
 

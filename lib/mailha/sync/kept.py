@@ -147,7 +147,10 @@ class Kept:
         What is not deleted as it should be has not been sent either. Raises errors.Failed.
         """
         # seen() marks the directory, since it is called by another process.
-        marked = os.stat(self._root + self._directory).st_mtime_ns
+        try:
+            marked = os.stat(self._root + self._directory).st_mtime_ns
+        except FileNotFoundError:
+            return {CONFLICT: 0, UNSENT: 0}     # nothing was ever received
         if self._open is None or self._counted != marked:
             self._counted = marked
             self._open = dict.fromkeys(OPEN, 0)

@@ -116,7 +116,9 @@ class _Session:
         self._stream = stream
         self._hello = hello
         self._places = Places(hello.resource)
-        self._places.make(machine)
+        if hello.role == SENDER:
+            # Who only looks leaves no trace; the resource may never come to be.
+            self._places.make(machine)
         self._state = State.load(machine, self._places)
         self._manifest = Manifest.load(machine, self._places)
         self._kept = Kept(machine, self._places)
