@@ -21,6 +21,7 @@ from twonode.lab import Lab
 from twonode.plan import BMC_USER, Plan
 from waiting import wait_for
 
+AGENT = "/usr/lib/ocf/resource.d/mailha/config-sync"
 UNIT = "mailha-sync@sync.service"
 MAP = "/etc/postfix/virtual"
 
@@ -165,6 +166,19 @@ def test_the_sender_is_a_hardened_service_that_nothing_enables(lab: Lab) -> None
     sh(lab, "bob", f"systemctl start {UNIT}")
     assert "inactive" in sh(lab, "bob", f"systemctl is-active {UNIT} || :")
     assert places(lab)["sync"] == ["alice"]
+
+
+def test_ocf_tester_has_nothing_against_it(lab: Lab) -> None:
+    # Another resource beside the one of the cluster, by hand: the two carry nothing in common.
+    sh(lab, "alice", "mkdir /etc/tester; echo by hand >/etc/tester/file")
+    said = sh(lab, "alice", f"""ocf-tester -n tester -o profile=none -o include=/etc/tester/ \
+        -o exclude='*.local' -o peers=bob -o generation_dir=/srv/mail -o apply_sysctl=no \
+        {AGENT} 2>&1 || :""")
+    assert said.endswith(f"{AGENT} passed all tests\n") and "* rc=" not in said, said
+    assert sh(lab, "bob", "cat /etc/tester/file") == "by hand\n"
+    for node in ("alice", "bob"):
+        sh(lab, node, "rm -r /etc/tester /var/lib/mailha/sync/tester; "
+                      "rm -rf /run/mailha/sync/tester /srv/mail/.mailha-sync-generation-tester")
 
 
 def test_what_is_changed_on_the_passive_node_is_reported_and_put_right(lab: Lab) -> None:

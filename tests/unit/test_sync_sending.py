@@ -351,6 +351,18 @@ def test_what_all_have_is_recorded_so_that_the_rest_can_be_told_from_it(nodes: N
     assert State.load(nodes.alice.machine, nodes.alice.places).complete
 
 
+def test_a_hook_that_failed_before_this_node_became_active_is_told(nodes: Nodes) -> None:
+    # The start has tried it once more; its map is as old as it was, and mail is delivered by it.
+    nodes.alice.places.make(nodes.alice.machine)
+    manifest = Manifest.load(nodes.alice.machine, nodes.alice.places)
+    manifest.pending({"/etc/postfix/virtual": "1" * 64}, ["postmap /etc/postfix/virtual"])
+    manifest.close()
+    nodes.start()
+    nodes.flush()
+    code, reason = nodes.verdict()
+    assert code == errors.DEGRADED and "this failed: postmap /etc/postfix/virtual" in reason
+
+
 def test_a_stop_sends_what_is_waiting(nodes: Nodes) -> None:
     nodes.start()
     nodes.flush()

@@ -142,6 +142,9 @@ def _tell_sender(terminal: Terminal, name: str, sender: dict[str, Any], most: in
                  f"{sender['generation']}, since {since}.")
     if sender["trouble"]:
         terminal.warn(sender["trouble"])
+    if sender.get("due"):
+        terminal.warn(f"{name}: what {sender['node']} was sent before it was active is not in "
+                      f"force, since this failed: {', '.join(sender['due'])}")
     if sender["peers"]:
         rows: list[tuple[str, ...]] = [
             ("peer", "state", "unsent", "oldest", "differing", "conflicts", "set aside", "equal")]

@@ -52,7 +52,7 @@ class Report:
             "resource": sender.settings.resource, "node": sender.settings.node,
             "pid": os.getpid(), "since": sender.since, "generation": sender.settings.generation,
             "paused": sender.pause.reason(), "trouble": str(sender.trouble or ""),
-            "files": sender.files, "withheld": dict(sender.withheld),
+            "files": sender.files, "due": sender.due, "withheld": dict(sender.withheld),
             "peers": [self._peer(replica) for replica in sender.replicas] + [
                 {"node": name, "state": "not paired", "reason": error.reason,
                  "remedy": error.remedy, "unsent": 0, "oldest": 0.0, "conflicts": 0,
@@ -75,6 +75,10 @@ class Report:
         said += [f"{error.reason}; {error.remedy}" for error in sender.unpaired.values()]
         if sender.trouble is not None:
             said.append(str(sender.trouble))
+        if sender.due:
+            said.append(f"what {sender.settings.node} was sent before is not in force there, since "
+                        f"this failed: {', '.join(sender.due)}; mend it, then 'crm_resource "
+                        f"--restart -r {sender.settings.resource}'")
         return (DEGRADED, "; ".join(dict.fromkeys(said))) if said else (SUCCESS, "")
 
     def attributes(self) -> dict[str, str]:

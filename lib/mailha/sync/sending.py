@@ -220,6 +220,11 @@ class Sender:
         if changes:
             self._dispatch(changes, changes.everything)
 
+    @property
+    def due(self) -> list[str]:
+        """What was still to be done on this node for what it was sent before it became active."""
+        return sorted(self._manifest.hooks)
+
     def unpaused(self) -> None:
         """Let nobody wait any longer for what he waits for."""
         for replica in self.replicas:
