@@ -153,7 +153,7 @@ def test_code_that_never_lets_another_thread_run_is_killed_by_the_kernel(tmp_pat
 
 
 def test_a_hang_after_the_power_was_proven_off_does_not_change_the_result(tmp_path: Path) -> None:
-    agent = make(tmp_path, "Controller.close = lambda self: time.sleep(1000)", seconds=1.0)
+    agent = make(tmp_path, "Controller.close = lambda self: time.sleep(1000)", seconds=3.0)
     begun = time.monotonic()
     done = run([agent], OFF)
     assert done.returncode == 0
@@ -166,7 +166,7 @@ from mailha.fencing.failures import OrderRefused
 def order(self, on):
     raise OrderRefused("192.0.2.7 refuses to power off")
 Controller.order = order
-Controller.close = lambda self: time.sleep(1000)""", seconds=1.0)
+Controller.close = lambda self: time.sleep(1000)""", seconds=3.0)
     done = run([agent], OFF)
     assert (done.returncode, done.stderr) == (1, "192.0.2.7 refuses to power off\n")
 
@@ -176,7 +176,7 @@ def test_a_hang_in_on_after_a_reboots_off_does_not_change_the_result(tmp_path: P
 def order(self, on):
     if on:
         time.sleep(1000)
-Controller.order = order""", seconds=1.0)
+Controller.order = order""", seconds=3.0)
     done = run([agent], OFF.replace("off", "reboot"))
     assert done.returncode == 0
 
@@ -233,7 +233,7 @@ def test_stdin_that_is_never_closed_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_person_at_a_terminal_may_take_his_time_and_the_action_then_has_its_own(
         tmp_path: Path) -> None:
     import pty
-    agent = make(tmp_path, "pass", seconds=1.0)
+    agent = make(tmp_path, "pass", seconds=3.0)
     agent.write_text(agent.read_text().replace(
         "deadline.RESERVE = 0.1",
         "deadline.RESERVE = 0.1\nfrom mailha.fencing import run\nrun._INPUT = 0.3"))
