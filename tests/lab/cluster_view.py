@@ -117,11 +117,14 @@ class ClusterView:
 
         return self.wait_until(f"{task} of {resource} on {node} ended with {code} ({reason})", look)
 
-    def failure(self, resource: str, task: str, node: str) -> Failure:
-        """Return the failed operation of a resource on a node that crm_mon lists."""
-        found = [each for each in self.failures() if each[:3] == (resource, task, node)]
-        assert len(found) == 1, found
-        return found[0]
+    def reasons(self, resource: str, task: str, node: str) -> str:
+        """Return the reasons of the failed operations of a resource on a node that crm_mon lists.
+
+        Each of the monitors may have found it before the recovery began.
+        """
+        found = [each.reason for each in self.failures() if each[:3] == (resource, task, node)]
+        assert found, f"no failed {task} of {resource} on {node} is listed"
+        return "; ".join(found)
 
     def fail_count(self, resource: str, node: str) -> int:
         """Return how often a resource has failed on a node; a start that failed counts as
