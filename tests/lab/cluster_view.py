@@ -22,6 +22,10 @@ Found = TypeVar("Found")
 UNITS = tuple(f"kopano-{service}" for service in SERVICES)
 
 
+SAME_FENCING = 3.0
+"""Seconds within which two logs tell of the same fencing of a node."""
+
+
 class Failure(NamedTuple):
     """One failed or degraded operation, as crm_mon lists it."""
 
@@ -149,11 +153,12 @@ class ClusterView:
 
     def fenced(self) -> List[str]:
         """Return the node that each fencing in this test switched off, in order."""
-        found: Dict[str, str] = {}
-        for node in self.cluster.running_nodes():
-            for each in self.happenings("fenced", witness=node):
-                found.setdefault(f"{each.when:.0f} {each.subject}", each.subject)
-        return list(found.values())
+        seen = sorted((each.when, each.subject) for node in self.cluster.running_nodes()
+                      for each in self.happenings("fenced", witness=node))
+        # Each witness has its own time for it; nobody boots and is fenced again within seconds.
+        return [subject for number, (when, subject) in enumerate(seen)
+                if not any(subject == other and when - earlier < SAME_FENCING
+                           for earlier, other in seen[:number])]
 
     def fencings(self, node: str, seen_by: str) -> List[str]:
         """Return how the latest attempts to fence a node ended: "success", "failed", "pending"."""

@@ -31,7 +31,9 @@ def test_a_node_with_older_software_is_refused_and_a_newer_release_waits_for_the
     failure = cluster.await_failure("kopano_services", "start", node=other, code=5,
                                     reason="newer release")
     assert f"Kopano {NEWER} on this node is a newer release than {begin}" in failure.reason
-    assert "mailha accept-version kopano_services" in cluster.journal(other, "pacemaker")
+    cluster.wait_until("the remedy is in the log", lambda:
+                       "mailha accept-version kopano_services" in cluster.journal(
+                           other, "pacemaker"))
     await_kopano(cluster, node)
 
     cluster.run("mailha", "accept-version", "kopano_services", node=other)

@@ -80,7 +80,8 @@ def test_manual_changeover_from_the_first_refusal_to_the_other_node(lab: Lab) ->
     for refusal in refusals(lab):
         assert "ot installed: STONITH is off" in refusal
     # Pacemaker keeps 128 characters of a reason; what to do stands in the log.
-    assert logged(lab, "STONITH is off.*name the one node that may run it in manual_node")
+    wait_for("the remedy in the log", lambda: logged(
+        lab, "STONITH is off.*name the one node that may run it in manual_node"))
 
     # A name, and a cleanup as the meta-data tell: it starts there and nowhere else.
     set_manual_node(lab, "alice")
