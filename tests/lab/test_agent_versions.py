@@ -131,14 +131,21 @@ def test_a_newer_release_waits_for_the_administrators_word_and_a_newer_build_doe
     node.stopped(services=FEW)
 
 
-@pytest.mark.parametrize("damage", ["", "\\0\\377\\1", "format 99\\n", "format 1\\nversion \\n"])
-def test_a_missing_or_damaged_record_of_the_version_warns_and_starts(
-        node: Node, damage: str) -> None:
-    node.sh(f"printf '{damage}' >/var/lib/kopano/.mailha-last-run")
-    answer = node.started(services="server")
-    assert "WARNING: " in answer.stderr
+def test_a_missing_record_of_the_version_warns_and_a_damaged_one_waits_for_the_word(
+        node: Node) -> None:
+    node.sh("rm -f /var/lib/kopano/.mailha-last-run")
+    assert "WARNING: " in node.started(services="server").stderr
     node.stopped(services="server")
     assert "WARNING: " not in node.started(services="server").stderr
+    node.stopped(services="server")
+    for damage in ("", "\\0\\377\\1", "format 99\\n", "format 1\\nversion \\n"):
+        node.sh(f"printf '{damage}' >/var/lib/kopano/.mailha-last-run")
+        answer = node.start(services="server")
+        assert answer.code == 5 and "'mailha accept-version kopano'" in answer.reason, str(answer)
+    node.sh("mailha accept-version kopano")
+    node.started(services="server")
+    node.stopped(services="server")
+    node.started(services="server")
     node.stopped(services="server")
 
 

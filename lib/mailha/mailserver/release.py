@@ -40,13 +40,22 @@ class Release:
     def check(self) -> None:
         """Return if this version may open the data.
 
-        A missing or damaged record is a warning: the data of a new installation has none.
+        A missing record is a warning: the data of a new installation has none. A damaged one is no
+        better than a newer version: a later mailha may have written it for later software.
         Raises errors.NotAllowedHere, and errors.Failed if the disk does not answer.
         """
         try:
             before = last_run.read(self._machine, self._directory, share(self._call))
         except last_run.RecordDamaged as error:
-            self._call.log.warning(str(error))
+            if not self._is_accepted():
+                raise errors.NotAllowedHere(
+                    f"it needs {self._word()}: {error.reason}",
+                    remedy=f"if no newer {self._product} than {self._installed} has run on this "
+                           "data, or a backup is there, run it on this node and clean up the "
+                           "resource") from None
+            self._accepted = True
+            self._call.log.warning(f"{error.reason}; the word of the administrator is that "
+                                   f"{self._product} {self._installed} may open the data")
             return
         if before is None:
             self._call.log.warning(f"{self._directory} has no record of the version that last ran; "
@@ -71,12 +80,16 @@ class Release:
             return
         if not self._is_accepted():
             raise errors.NotAllowedHere(
+                # Within 128 characters: crm_mon shows no more.
                 f"{self._product} {self._installed} on this node is a newer release than "
-                f"{before.version}, which last ran on this data: it would upgrade the database, "
-                "and there is no way back",
-                remedy=f"make a backup, then run 'mailha accept-version {self._call.resource}' "
-                       "on this node and clean up the resource")
+                f"{before.version}: it needs {self._word()}, as it would upgrade the database, and "
+                "there is no way back",
+                remedy="make a backup first, run it on this node, then clean up the resource")
         self._accepted = True
+
+    def _word(self) -> str:
+        """Return the command with which the administrator gives his word."""
+        return f"'mailha accept-version {self._call.resource}'"
 
     def _is_accepted(self) -> bool:
         """Tell whether the administrator has accepted exactly this version."""

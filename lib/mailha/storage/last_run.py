@@ -193,4 +193,4 @@ def _path(directory: str) -> str:
 def _damaged(path: str, what: str) -> RecordDamaged:
     """Return the error for a record that cannot be understood."""
     return RecordDamaged(f"the record of the last run '{path}' is damaged: {what}",
-                         remedy="it is written anew at the next successful start")
+                         remedy="'mailha accept-version' lets the installed version write it anew")
