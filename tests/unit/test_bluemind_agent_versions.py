@@ -146,3 +146,10 @@ def test_a_record_that_cannot_be_written_takes_no_mail_down(mailnode: Node) -> N
     unpack(mailnode, "4.9.3-1")
     mailnode.machine.children.hanging.add("*")
     assert mailnode.monitor(10).code == 0
+
+
+def test_a_release_that_is_not_known_yet_is_run_as_the_last_one_and_that_is_said(
+        mailnode: Node) -> None:
+    mailnode.install("6.0.1")
+    answer = mailnode.start()
+    assert "BlueMind 6.0.1 is newer than what this mailha knows, and is run as 5.x" in answer.log

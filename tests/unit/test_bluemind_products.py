@@ -195,6 +195,7 @@ def test_what_speaks_tls_or_who_knows_what_is_not_connected_to(protocol: str, po
 
 def test_the_parameters_name_all_services_and_all_optional_ones() -> None:
     assert set(parameters.SERVICES) == set(profile.SERVICES)
+    assert set(parameters.RELEASES) == {each.first[0] for each in profile.RELEASES}
     optional = {name for name, each in profile.SERVICES.items() if each.optional}
     assert set(parameters.OPTIONAL.split()) == optional
 
@@ -225,7 +226,8 @@ def test_where_systemd_puts_a_unit(unit: str, path: str) -> None:
 @pytest.mark.parametrize("more, word", [
     ({"services": "tika xmpp"}, "optional_services=none"),
     ({"optional_services": "none tika"}, "none"), ({"services": "core bogus"}, "bogus"),
-    ({"version": "new"}, "release"), ({"shared_dirs": "/a b"}, "absolute path"),
+    ({"version": "new"}, "release"), ({"version": "6.1"}, "known here, 3.x, 4.x, 5.x"),
+    ({"version": "2.9"}, "none of the releases"), ({"shared_dirs": "/a b"}, "absolute path"),
     ({"update_timeout": "long"}, "update_timeout")])
 def test_parameters_that_can_be_right_nowhere(mailnode: Node, more: dict[str, str],
                                               word: str) -> None:

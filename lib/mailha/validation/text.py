@@ -199,10 +199,16 @@ class Paths(Type):
 
 
 class Release(Type):
-    """A release of a software, as in 4.9 or 5.1.2, or "auto"."""
+    """A release of a software, as in 4.9 or 5.1.2, or "auto".
+
+    known: the first numbers of the releases that can be run; without any, all of them.
+    """
 
     expected = "auto, or a release such as 4.9"
     absent = "auto"
+
+    def __init__(self, *known: int) -> None:
+        self._known = known
 
     def parse(self, text: str) -> str:
         """Return it. Raises Invalid."""
@@ -211,6 +217,9 @@ class Release(Type):
         if value != "auto" and not (1 < len(parts) < 6 and all(
                 part.isascii() and part.isdigit() and len(part) < 10 for part in parts)):
             raise self.refusal(text, "is neither")
+        if value != "auto" and self._known and int(parts[0]) not in self._known:
+            raise self.refusal(text, "is none of the releases that are known here, "
+                                     f"{', '.join(f'{number}.x' for number in self._known)}")
         return value
 
 

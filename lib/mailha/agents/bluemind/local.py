@@ -74,6 +74,9 @@ class BlueMindExamination(Examination):
         try:
             self.version = plan.version(call, machine)
             self.release = profile.of_release(self.version.release)
+            if self.version.release[0] > self.release.first[0]:
+                call.log.warning(f"BlueMind {self.version} is newer than what this mailha knows, "
+                                 f"and is run as {self.release.name}; look for a newer mailha")
         except errors.MailhaError as error:
             yield error
             return

@@ -19,6 +19,7 @@ SERVICES = ("postgresql", "node", "elasticsearch", "locator", "mq", "tika", "key
             "nginx", "syncclient0", "syncclient1", "syncclient2", "syncclient3")
 OPTIONAL = ("tika keydb eas mapi xmpp ips sds-proxy keycloak xivobridge php-fpm syncclient0 "
             "syncclient1 syncclient2 syncclient3")
+RELEASES = (3, 4, 5)
 NONE = "none"
 
 
@@ -47,7 +48,7 @@ share the work, but two resources must not name the same service."""),
 Services without which mail goes on. When one of them fails, monitor reports "degraded" and nothing
 is restarted; a start does not fail because of it. Those that the resource does not run are of no
 account. Say {NONE} if each of its services matters."""),
-    Parameter("version", Release(), default="auto",
+    Parameter("version", Release(*RELEASES), default="auto",
               short="release of BlueMind",
               long="""\
 The release of BlueMind, which decides which services there are and how they are asked. auto reads
