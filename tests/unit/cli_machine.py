@@ -6,10 +6,12 @@ from __future__ import annotations
 import io
 from typing import Dict, List, NamedTuple, Optional
 
-from fake_machine import FakeMachine, FakeUnit
+from fake_machine import FakeMachine, FakeUnit, Ran
 from mailha.cli.main import perform
 from mailha.cli.terminal import Terminal
 from mailha.cluster.cib import QUERY
+from mailha.system.child_failures import ChildFailed
+from mailha.system.children import Finished
 
 SERVICES = ("server", "spooler", "dagent", "monitor", "gateway", "ical")
 VERSION = "11.0.0-0+1.1"
@@ -60,12 +62,19 @@ def node(*resources: str, version: Optional[str] = VERSION, units: bool = True) 
     else:
         made.children.answer(QUERY, code=102, stderr=b"Could not connect: Not connected")
     if version is not None:
-        made.children.answer(["dpkg-query"], stdout=f"installed {version}\n".encode())
+        made.children.answer(["dpkg-query"], function=lambda ran: Finished(
+            0, f"installed {version}\n".encode(), b"") if ran.argv[-1] == "kopano-server"
+            else _unknown(ran))
     made.files.directories.add("/etc/systemd/system")
     for name in SERVICES if units else ():
         made.systemd.add(f"kopano-{name}.service",
                          FakeUnit(properties={"UnitFileState": "disabled"}))
     return made
+
+
+def _unknown(ran: Ran) -> Finished:
+    """Answer as dpkg-query does for a package that is not there."""
+    raise ChildFailed("no packages found", command=ran.argv, exit_code=1)
 
 
 def activate(where: FakeMachine, resource: str) -> None:

@@ -162,7 +162,27 @@ def test_a_node_without_a_cluster_can_be_prepared_with_a_warning() -> None:
     assert said.code == 0 and accepted(where) == VERSION
     assert said.err.startswith("mailha: warning: cannot read the local CIB")
     assert "nobody can say whether there is a resource 'mail'" in said.err
+    assert "taken for one of Kopano, which alone is installed" in said.err
     assert where.clock.monotonic() - begin < 10.0
+
+
+def test_without_a_cluster_and_with_two_mail_servers_somebody_has_to_say_which() -> None:
+    where = node()
+    where.children.answer(["dpkg-query"], stdout=b"installed 4.9.2-1\n")     # of any package
+    said = call(where, "accept-version", "mail")
+    assert said.code == 1 and accepted(where) == "" and said.out == ""
+    assert "Kopano and BlueMind are installed here; say it with --product" in said.err
+    said = call(where, "accept-version", "--product", "bluemind", "mail")
+    assert said.code == 0 and "taken for one of BlueMind, as --product says" in said.err
+    assert accepted(where) == "4.9.2-1" and "BlueMind 4.9.2-1" in said.out
+    assert call(where, "accept-version", "--product", "exchange", "mail").code == 2
+
+
+def test_the_cluster_knows_best_what_a_resource_runs() -> None:
+    where = node(kopano("mail"))
+    said = call(where, "accept-version", "--product", "cyrus", "mail")
+    assert said.code == 1 and "the cluster runs 'mail' by ocf:mailha:kopano" in said.err
+    assert call(where, "accept-version", "--product", "kopano", "mail").code == 0
 
 
 def test_without_the_software_there_is_no_word() -> None:

@@ -40,6 +40,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     """Give the parser its arguments."""
     parser.description = DESCRIPTION
     parser.add_argument("resource", metavar="RESOURCE", help="name of the resource in the cluster")
+    target.declare_product(parser)
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--show", action="store_true", help="only show which version is accepted")
     way.add_argument("--restored", action="store_true",
@@ -60,8 +61,8 @@ def run(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> No
     elif options.withdraw:
         _withdraw(machine, terminal, options.resource)
     else:
-        _accept(machine, terminal, target.find(machine, terminal, options.resource),
-                restored=options.restored)
+        found = target.find(machine, terminal, options.resource, options.product)
+        _accept(machine, terminal, found, restored=options.restored)
 
 
 def _accept(machine: Machine, terminal: Terminal, resource: Target, *, restored: bool) -> None:

@@ -46,6 +46,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
                           description="Guard the units of RESOURCE on this node, and prove that "
                           "the guards are in force.")
     on.add_argument("resource", metavar="RESOURCE", help="name of the resource in the cluster")
+    target.declare_product(on)
     on.add_argument("--services", nargs="+", metavar="SERVICE",
                     help="the services that it runs, where the cluster cannot tell; without it "
                          "the parameter 'services' in the cluster's configuration counts")
@@ -88,7 +89,7 @@ def _on(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> No
     if not machine.systemd.running():
         raise errors.Failed("systemd does not run here, so there is nothing to guard",
                             remedy="boot the node with systemd")
-    resource = target.find(machine, terminal, options.resource)
+    resource = target.find(machine, terminal, options.resource, options.product)
     given = None if options.services is None else " ".join(options.services)
     names = _services(resource, given)
     seen = _units(machine, resource, names)

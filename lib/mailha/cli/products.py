@@ -171,17 +171,20 @@ def of_type(agent: str) -> Product | None:
     return next((product for product in PRODUCTS if product.type == agent), None)
 
 
-def likely(machine: Machine, timeout: float) -> Product:
-    """Return what a resource is taken for where the CIB cannot tell its agent: what is installed.
+def installed(machine: Machine, timeout: float) -> list[Product]:
+    """Return the products that are installed on a machine; BlueMind's own Cyrus is part of it.
 
-    The first of all if nothing is. timeout: seconds for each question.
+    timeout: seconds for each question.
     """
+    found: list[Product] = []
     for product in PRODUCTS:
+        if product.agent is CYRUS_AGENT and any(each.agent is BLUEMIND_AGENT for each in found):
+            continue
         try:
             product.installed_version(machine, timeout)
         except errors.NotInstalled:
             continue
         except errors.MailhaError:
             pass        # it is here, and does not tell its version
-        return product
-    return PRODUCTS[0]
+        found.append(product)
+    return found

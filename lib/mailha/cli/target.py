@@ -7,10 +7,11 @@ cannot be read, the name is believed, and whoever asks is told that it was not c
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from mailha import errors
-from mailha.cli.products import PRODUCTS, Product, likely, of_type
+from mailha.cli.products import PRODUCTS, Product, installed, of_type
 from mailha.cli.terminal import Terminal
 from mailha.cluster import cib as cluster_information
 from mailha.cluster import resources
@@ -60,28 +61,53 @@ class Target:
         return found
 
 
-def find(machine: Machine, terminal: Terminal, name: str) -> Target:
+def declare_product(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the option that says what a resource runs."""
+    parser.add_argument("--product", choices=[product.agent.name for product in PRODUCTS],
+                        help="what RESOURCE runs, where no cluster can tell it and not just one of "
+                             "%(choices)s is installed")
+
+
+def find(machine: Machine, terminal: Terminal, name: str, product: str | None = None) -> Target:
     """Return the resource of a name, which may be that of a clone's instance.
 
-    Warns if the CIB cannot be read. Raises errors.Failed for what is no name, is no resource, or is
-    one that no agent of mailha runs.
+    product: what the option --product says. Warns if the CIB cannot be read. Raises errors.Failed
+    for what is no name, is no resource, is one that no agent of mailha runs, or not that of the
+    product; and where nobody tells the product.
     """
     check_name(name)
+    said = next((each for each in PRODUCTS if each.agent.name == product), None)
     try:
         cib = cluster_information.read(machine, LONGEST_FOR_CIB)
     except CibUnreadable as error:
-        taken = likely(machine, LONGEST_FOR_PACKAGES)
+        taken, why = (said, "it is taken for one of {}, as --product says") if said is not None \
+            else (_only_one(machine, error), "it is taken for one of {}, which alone is installed")
         terminal.warn(f"{error.reason}; so nobody can say whether there is a resource '{name}', "
-                      f"and it is taken for one of {taken.name}")
+                      f"and {why.format(taken.name)}")
         return Target(name, taken)
     resource = resources.find(cib, name)
     if resource is None:
         raise _unknown(cib, name)
-    product = of_type(resource.agent)
-    if product is None:
+    found = of_type(resource.agent)
+    if found is None:
         raise errors.Failed(f"'{resource.identifier}' is run by {resource.agent}, which is no mail "
                             "server of mailha's", remedy=_choice(cib))
-    return Target(resource.instance(name), product, cib, resource)
+    if said not in (None, found):
+        raise errors.Failed(f"--product says {product}, but the cluster runs "
+                            f"'{resource.identifier}' by {resource.agent}",
+                            remedy="leave --product out")
+    return Target(resource.instance(name), found, cib, resource)
+
+
+def _only_one(machine: Machine, error: CibUnreadable) -> Product:
+    """Return the one product that is installed here. Raises errors.Failed if there are more."""
+    here = installed(machine, LONGEST_FOR_PACKAGES)
+    if len(here) == 1:
+        return here[0]
+    names = " and ".join(product.name for product in here) or "no mail server"
+    raise errors.Failed(f"{error.reason}, so nobody can say what the resource runs; {names} "
+                        f"{'are' if here else 'is'} installed here",
+                        remedy="say it with --product, or start the cluster on this node")
 
 
 def check_name(name: str) -> None:
