@@ -55,10 +55,11 @@ def _option(option: Option) -> List[str]:
     remarks = []
     if option.choices:
         remarks.append("one of " + ", ".join(option.choices))
-    if option.required:
-        remarks.append("required")
-    elif option.default:
+    # The action is "required" in the metadata, as in those of all fence agents, and has a default.
+    if option.default:
         remarks.append(f"default {option.default}")
+    elif option.required:
+        remarks.append("required")
     if option.obsoletes:
         remarks.append("also called " + ", ".join(option.obsoletes))
     body = roff.paragraphs(option.short + ".")

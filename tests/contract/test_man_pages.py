@@ -67,3 +67,9 @@ def test_a_page_names_every_parameter_that_the_agent_declares(pages: Path, agent
     text = (pages / f"ocf_mailha_{agent}.7").read_text()
     for parameter in declared.parameters:
         assert f"\\fB{parameter.name}\\fR" in text
+
+
+@pytest.mark.parametrize("agent", FENCE_AGENTS)
+def test_what_has_a_default_is_not_called_required(pages: Path, agent: str) -> None:
+    text = (pages / f"{agent}.8").read_text()
+    assert "Default reboot." in text and "Required." not in text
