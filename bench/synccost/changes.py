@@ -9,7 +9,6 @@ own, see losses.
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, List, Tuple
@@ -91,15 +90,6 @@ def differing(one: Path, other: Path) -> List[str]:
             for name in [*below, *names]:
                 found.add(os.path.relpath(os.path.join(directory, name), root))
     return sorted(path for path in found if not identical(f"{one}/{path}", f"{other}/{path}"))
-
-
-def empty(root: Path) -> None:
-    """Remove everything below a root."""
-    for each in root.iterdir():
-        if each.is_dir() and not each.is_symlink():
-            shutil.rmtree(each)
-        else:
-            each.unlink()
 
 
 def _attributes(path: str) -> List[Tuple[str, bytes]]:

@@ -11,14 +11,18 @@ import os
 import threading
 import time
 from contextlib import contextmanager
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional, Tuple
 
 from synccost.changes import ALL, CONTENT, Change, burst, identical
 from synccost.contestant import Contestant, Running
 from synccost.stage import Stage
 
 INTERVAL = 0.0003
-"""Seconds between two looks; a look takes a tenth of that."""
+"""Seconds between two looks; a look takes a fiftieth of that."""
+
+ASKED = 0.02
+"""Seconds after which it is asked when a change was durable. The answer names the moment, so it may
+come late; asked at once, the question would hold up what it asks for."""
 
 BURST_LIMIT = 60.0
 
@@ -64,7 +68,7 @@ def disk_alone(stage: Stage) -> float:
 
     Written beside the old one, synced, renamed, its directory synced: less cannot be done.
     """
-    place = stage.target.disk.tree.parent / "alone"
+    place = stage.target.disk.beside / "alone"
     began = time.monotonic()
     with open(f"{place}.new", "wb") as file:
         file.write(CONTENT)
@@ -83,7 +87,7 @@ def disk_alone(stage: Stage) -> float:
 def another_writer(stage: Stage) -> Iterator[None]:
     """Have somebody write to the disk of the target meanwhile."""
     ended = threading.Event()
-    path = stage.target.disk.tree.parent / "other"
+    path = stage.target.disk.beside / "other"
     data = bytes(CHUNK)
 
     def write() -> None:
@@ -108,15 +112,27 @@ def _arrival(stage: Stage, running: Running, paths: List[str], began: float, lim
     source, target = str(stage.source.disk.tree), str(stage.target.disk.tree)
     waiting = list(paths)
     while waiting:
-        while waiting and identical(f"{source}/{waiting[-1]}", f"{target}/{waiting[-1]}"):
+        there = _state(f"{target}/{waiting[-1]}")
+        if identical(f"{source}/{waiting[-1]}", f"{target}/{waiting[-1]}"):
             waiting.pop()
-        if waiting:
+            continue
+        # Looked at whole only when something has happened to it: the bench itself needs CPU.
+        while there == _state(f"{target}/{waiting[-1]}"):
             if time.monotonic() - began > limit:
                 return None
             time.sleep(INTERVAL)
     seen = time.monotonic()
-    # To ask takes longer than the answer is old.
+    time.sleep(ASKED)
     return max(seen, running.acknowledged()) - began
+
+
+def _state(path: str) -> Optional[Tuple[int, ...]]:
+    """Return what changes with every change of a path; None if nothing is there."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _same(stage: Stage, path: str) -> bool:

@@ -99,7 +99,7 @@ class Stage:
     def clear(self, numbers: int) -> None:
         """Make the tree anew on the source, and none on the target."""
         for node in (self.source, self.target):
-            changes.empty(node.disk.tree)
+            node.disk.renew()
         changes.fill(self.source.disk.tree, numbers)
 
     def wait_identical(self, limit: float = LIMIT) -> None:

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Iterator, List
 
 import pytest
 
@@ -131,6 +131,55 @@ def test_a_file_renamed_into_place_is_told(scene: Scene) -> None:
     scene.told()
     os.rename(scene.path("/etc/aliases.new"), scene.path("/etc/aliases"))
     assert scene.told() == {"/etc/aliases.new", "/etc/aliases"}
+
+
+class Writer:
+    """Does something while the watcher waits for what follows. waited: for how long each time."""
+
+    def __init__(self, deed: Callable[[], object]) -> None:
+        self.waited: List[float] = []
+        self._deed = deed
+
+    def select(self, readers: List[int], _: object, __: object, seconds: float) -> object:
+        """As select.select()."""
+        self.waited.append(seconds)
+        if len(self.waited) > 1:
+            return [], [], []
+        self._deed()
+        return readers, [], []
+
+
+def test_a_new_name_that_is_renamed_at_once_is_one_change(
+        scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = scene.watch("/etc")
+    scene.write("/etc/aliases.new")
+    writer = Writer(lambda: scene.path("/etc/aliases.new").rename(scene.path("/etc/aliases")))
+    monkeypatch.setattr("select.select", writer.select)
+    changes = watched.read(follows=0.001)
+    assert changes.paths == {"/etc/aliases.new", "/etc/aliases"}
+    # Nothing of it is new any more, so nothing more is waited for.
+    assert writer.waited == [0.001] and not changes.fresh
+
+
+def test_a_new_directory_is_told_with_its_first_file(
+        scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = scene.watch("/etc")
+    scene.path("/etc/new").mkdir()
+    writer = Writer(lambda: scene.write("/etc/new/file"))
+    monkeypatch.setattr("select.select", writer.select)
+    assert watched.read(follows=0.001).paths == {"/etc/new", "/etc/new/file"}
+    assert writer.waited == [0.001, 0.001]
+
+
+def test_nothing_is_waited_for_when_a_known_file_changes(
+        scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = scene.watch("/etc")
+    writer = Writer(lambda: None)
+    monkeypatch.setattr("select.select", writer.select)
+    scene.write("/etc/aliases", "changed")
+    scene.path("/etc/postfix/main.cf").chmod(0o600)
+    assert watched.read(follows=0.001).paths == {"/etc/aliases", "/etc/postfix/main.cf"}
+    assert writer.waited == []
 
 
 def test_a_link_that_is_pointed_elsewhere_is_told(scene: Scene) -> None:

@@ -27,6 +27,7 @@ from mailha.sync.kept import Kept
 from mailha.sync.manifest import Manifest
 from mailha.sync.mounts import MOUNTED, MountsBelow
 from mailha.sync.owners import Owners, OwnerUnknown
+from mailha.sync.placing import Prepared
 from mailha.sync.scanning import Gone, LeftOut, Scanner
 from mailha.sync.selection import NOT_SELECTED, Selection
 from mailha.sync.spool import Content
@@ -53,6 +54,7 @@ class Applier:
         self.sent_here = sent_here
         self.owners = Owners(machine)
         self.scanner = Scanner(machine, selection)
+        self.mounts = MountsBelow(machine, selection)
         self.syncer = Syncer()
         # What this session has put in place, so that it need not be read again.
         self.placed: dict[str, tuple[tuple[int, ...], str]] = {}
@@ -60,6 +62,7 @@ class Applier:
     def close(self) -> None:
         """Let go of what is open."""
         self.syncer.close()
+        self.mounts.close()
 
     def apply(self, changes: Iterable[Change], *, force: bool = False,
               hooks: Callable[[Iterable[str]], Iterable[str]] = lambda paths: ()) -> Result:
@@ -70,19 +73,9 @@ class Applier:
         """
         self.owners.refresh()
         self.sent_here.refresh()
+        self.mounts.refresh()
         with Beneath(self.machine.root) as beneath:
             return _Batch(self, beneath).run(list(changes), force, hooks)
-
-
-class _Prepared:
-    """A new file or link under its temporary name, "" once it has its own. descriptor: or -1."""
-
-    __slots__ = ("entry", "name", "descriptor")
-
-    def __init__(self, entry: Entry, name: str, descriptor: int) -> None:
-        self.entry = entry
-        self.name = name
-        self.descriptor = descriptor
 
 
 class _Batch:
@@ -91,7 +84,6 @@ class _Batch:
     def __init__(self, applier: Applier, beneath: Beneath) -> None:
         self._its = applier
         self._beneath = beneath
-        self._mounts = MountsBelow(applier.machine, applier.selection)
         self._result = Result()
         self._failed: set[str] = set()
         self._touched: set[str] = set()
@@ -122,7 +114,7 @@ class _Batch:
 
     def _change(self, deletions: list[str], puts: list[tuple[Entry, Content | None]]) -> None:
         self._directories([entry for entry, _ in puts if entry.kind == DIRECTORY])
-        prepared: list[_Prepared] = []
+        prepared: list[Prepared] = []
         try:
             self._prepare([put for put in puts if put[0].kind != DIRECTORY], prepared)
             self._delete(deletions)
@@ -139,7 +131,7 @@ class _Batch:
         link = change.entry is not None and change.entry.kind == SYMLINK
         reason = self._its.selection.why_not(change.path, link=link)
         if not reason:
-            reason = MOUNTED if self._mounts.hold(change.path) \
+            reason = MOUNTED if self._its.mounts.hold(change.path) \
                 else self._its.sent_here.why_not(change.path)
         if reason:
             self._problem(change.path, "not-selected" if reason == NOT_SELECTED else "never",
@@ -231,21 +223,21 @@ class _Batch:
                 self._touched.add(entry.path)
                 self._done(entry.path, entry.fingerprint)
 
-    def _prepare(self, puts: list[tuple[Entry, Content | None]], prepared: list[_Prepared]
+    def _prepare(self, puts: list[tuple[Entry, Content | None]], prepared: list[Prepared]
                  ) -> None:
         """Write new files and links under temporary names, so that they survive a power cut."""
-        waiting: list[_Prepared] = []
+        waiting: list[Prepared] = []
         for entry, content in puts:
             with self._trouble(entry.path):
                 parent, _ = self._beneath.parent(entry.path)
                 name = placing.temporary_name()
                 if entry.kind == FILE:
-                    one = _Prepared(entry, name, placing.make_file(
+                    one = Prepared(entry, name, placing.make_file(
                         parent, name, entry, content or Content([]), self._its.owners))
                     waiting.append(one)
                 else:
                     placing.make_link(parent, name, entry, self._its.owners)
-                    one = _Prepared(entry, name, -1)
+                    one = Prepared(entry, name, -1)
                 prepared.append(one)
             if len(waiting) >= MOST_OPEN:
                 self._make_durable(waiting, [])
@@ -254,7 +246,7 @@ class _Batch:
             # somebody made here.
             self._make_durable(waiting, self._its.manifest.descriptors())
 
-    def _make_durable(self, waiting: list[_Prepared], more: list[int]) -> None:
+    def _make_durable(self, waiting: list[Prepared], more: list[int]) -> None:
         """Let new files survive a power cut, and close them; more: descriptors that stay open."""
         try:
             self._its.syncer.sync([one.descriptor for one in waiting] + more)
@@ -282,7 +274,7 @@ class _Batch:
                     self._its.placed.pop(path, None)
                     self._done(path, None)
 
-    def _name(self, prepared: list[_Prepared]) -> None:
+    def _name(self, prepared: list[Prepared]) -> None:
         """Give new files their names, after the old ones were kept."""
         for one in prepared:
             path = one.entry.path
@@ -364,7 +356,7 @@ class _Batch:
         self._result.applied[path] = fingerprint
         self._touched.add(os.path.dirname(path))
 
-    def _drop(self, one: _Prepared) -> None:
+    def _drop(self, one: Prepared) -> None:
         """Close a new file, and remove it if it never got its name."""
         if one.descriptor >= 0:
             os.close(one.descriptor)

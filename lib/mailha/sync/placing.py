@@ -25,6 +25,17 @@ PREFIX, SUFFIX = ".mailha-sync-", ".new"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
+class Prepared:
+    """A new file or link under its temporary name, "" once it has its own. descriptor: or -1."""
+
+    __slots__ = ("entry", "name", "descriptor")
+
+    def __init__(self, entry: Entry, name: str, descriptor: int) -> None:
+        self.entry = entry
+        self.name = name
+        self.descriptor = descriptor
+
+
 def temporary_name() -> str:
     """Return a name that nobody else has."""
     return f"{PREFIX}{os.urandom(8).hex()}{SUFFIX}"
@@ -117,7 +128,8 @@ def _dress(descriptor: int, entry: Entry, uid: int, gid: int, owners: Owners) ->
     found = os.fstat(descriptor)
     if (found.st_uid, found.st_gid) != (uid, gid):
         os.fchown(descriptor, uid, gid)
+        found = os.fstat(descriptor)
     # After the owner, because a change of owner takes set-user-ID away.
-    if stat.S_IMODE(os.fstat(descriptor).st_mode) != entry.mode:
+    if stat.S_IMODE(found.st_mode) != entry.mode:
         os.fchmod(descriptor, entry.mode)
     attributes.write(descriptor, entry.attributes, owners)

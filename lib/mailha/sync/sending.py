@@ -45,6 +45,10 @@ UNWATCHED_INTERVAL = 10.0
 FAREWELL = 10.0
 """Seconds in which the connections end when the sender begins anew."""
 
+GATHER = 0.003
+"""Seconds after a change in which others gather: the first of them is on its way, which takes as
+long, and to look at each of a thousand by itself takes the CPU from the one that sends."""
+
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread lets others run: whoever asks how things stand must not hold up the
 one that sends, for Python's usual 5 ms."""
@@ -168,8 +172,8 @@ class Sender:
             timeout = min(each for each in (due, interval, IDLE) if each is not None)
             ready = select.select([self._watching, stopping.reader, self._wake_reader], [], [],
                                   timeout)[0]
-            if self._watching in ready or due is not None:
-                self.drain()
+            if (self._watching in ready or due is not None) and self.drain():
+                select.select([stopping.reader, self._wake_reader], [], [], GATHER)
             if self._watching.trouble and time.monotonic() > next_whole_look:
                 next_whole_look = time.monotonic() + UNWATCHED_INTERVAL
                 self._dispatch(Changes(), "not everything can be watched")
@@ -208,8 +212,11 @@ class Sender:
         self.begins_anew = True
         os.write(self._wake_writer, b"!")
 
-    def drain(self, *, last: bool = False) -> None:
-        """Take in what the kernel has told. last: also of files that are still being written."""
+    def drain(self, *, last: bool = False) -> bool:
+        """Take in what the kernel has told, and tell whether it was anything.
+
+        last: also of files that are still being written.
+        """
         with self._reading:
             changes = self._watching.read(follows=FOLLOWS)
             if last:
@@ -219,6 +226,7 @@ class Sender:
         self.trouble = errors.Failed(self._watching.trouble) if self._watching.trouble else None
         if changes:
             self._dispatch(changes, changes.everything)
+        return bool(changes)
 
     @property
     def due(self) -> list[str]:

@@ -221,6 +221,7 @@ class Watching:
         if mask & _APPEARS:
             # It may be another one than the one that had the name, or have been moved here whole.
             self._forget(path)
+            changes.fresh.add(path)
             self._found(changes, self._walk(path))
 
     def _file(self, changes: Changes, path: str, mask: int) -> None:
