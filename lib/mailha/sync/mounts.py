@@ -68,7 +68,7 @@ class MountTable:
 
     def _read(self) -> bytes:
         os.lseek(self._descriptor, 0, os.SEEK_SET)
-        pieces = []
+        pieces: list[bytes] = []
         while True:
             piece = os.read(self._descriptor, 1 << 17)
             if not piece:
