@@ -98,6 +98,7 @@ class Node:
         if name == "ysnp":
             listens[MUX] = Script()
         executable = JAVA if fixed.main else f"/opt/{name}"
+        executable += f"/{fixed.leader}" if fixed.leader else ""
         its = Program(executable, arguments=[executable, "-cp", "x", fixed.main or name],
                       listens=listens)
         self.machine.files.put(executable, b"\x7fELF")

@@ -334,3 +334,19 @@ def test_a_lost_record_and_a_disabled_service_are_no_reason_either(mailnode: Nod
     mailnode.started()
     mailnode.machine.files.remove(active.path_of(mailnode.resource))
     assert mailnode.monitor().code == 0 and mailnode.probe().code == 0
+
+
+def test_postfix_without_its_master_has_failed_although_systemd_calls_it_active(
+        mailnode: Node) -> None:
+    """postfix@.service says GuessMainPID=no, and the others of the group live on for minutes."""
+    program = mailnode.unit("postfix").program
+    assert program is not None
+    program.children.append(Program("/usr/lib/postfix/sbin/smtpd", listens=dict(program.listens)))
+    mailnode.started()
+    mailnode.main("postfix").owner = None       # systemd does not notice
+    mailnode.main("postfix").die()
+    assert mailnode.unit("postfix").active == "active"
+    answer = mailnode.monitor()
+    assert answer.code == 1 and "postfix: its master is dead, but others live on: " \
+        in answer.reason
+    mailnode.stops()

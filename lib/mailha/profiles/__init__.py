@@ -19,18 +19,19 @@ class ServiceProfile:
     it does for whom, in one word. listens: (protocol, host, port) of what it always listens on.
     asked: the same of what it listens on while it serves. optional: whether mail goes on without
     it. wanted: whether it is there only where another unit wants it: an instance of a template,
-    which has one of every name.
+    which has one of every name. leader: the file name of the program without which the others of
+    its unit serve nobody, where systemd does not know which process that is.
     """
 
     __slots__ = ("unit", "others", "program", "arguments", "main", "needs", "touches_data",
-                 "configured", "role", "listens", "asked", "optional", "wanted")
+                 "configured", "role", "listens", "asked", "optional", "wanted", "leader")
 
     def __init__(self, unit: str, *, others: tuple[str, ...] = (), program: str = "",
                  arguments: tuple[str, ...] = (), main: str = "", needs: tuple[str, ...] = (),
                  touches_data: bool = False, configured: bool = True, role: str = "",
                  listens: tuple[tuple[str, str, int], ...] = (),
                  asked: tuple[tuple[str, str, int], ...] = (), optional: bool = False,
-                 wanted: bool = False) -> None:
+                 wanted: bool = False, leader: str = "") -> None:
         self.unit = unit
         self.others = others
         self.program = program
@@ -44,3 +45,4 @@ class ServiceProfile:
         self.asked = asked
         self.optional = optional
         self.wanted = wanted
+        self.leader = leader

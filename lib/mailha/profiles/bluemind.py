@@ -65,7 +65,7 @@ _LMTPD = _java("lmtpd", "net.bluemind.lmtp.id1", 2400, protocol="lmtp", role="ma
                needs=("ysnp", "cyrus"), touches_data=True)
 _POSTFIX = ServiceProfile(
     "postfix.service", role="mail", touches_data=True, configured=False,
-    needs=("ysnp", "milter", "lmtpd"), listens=(("smtp", ANYWHERE, 25),))
+    needs=("ysnp", "milter", "lmtpd"), listens=(("smtp", ANYWHERE, 25),), leader="master")
 _HPS = _java("hps", "net.bluemind.proxy.http.launcher.hpslauncher", 8079, needs=("core",),
              role="web")
 _WEBSERVER = _java("webserver", "net.bluemind.webmodules.launcher.webLauncher", 8080,

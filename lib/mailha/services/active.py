@@ -74,6 +74,7 @@ def write(machine: Machine, group: Group,
         lines += [f"option {service.option}"] if service.option != "-c" else []
         lines += [f"helpers {words}" for words in _by_directory(service.helpers)]
         lines += [f"tools {words}" for words in _by_directory(service.tools)]
+        lines += [f"leader {service.leader}"] if service.leader else []
         if processes and service.name in processes:
             lines.append("process {} {}".format(*processes[service.name]))
     # A name with a line end or with bytes that are no UTF-8 has no place in the record.
@@ -246,6 +247,8 @@ def _take(service: Service, key: str, value: str, processes: dict[str, tuple[int
         service.helpers += _paths(value)
     elif key == "tools":
         service.tools += _paths(value)
+    elif key == "leader":
+        service.leader = value
     elif key == "process":
         pid, start_time = value.split(" ")
         processes[service.name] = (int(pid), int(start_time))

@@ -228,6 +228,11 @@ def _identity(service: Service, unit: Unit | None, processes: list[Process]) -> 
             # Also what is seen for a moment after systemd has forked and before it executes.
             return Sight(service, STARTING, f"{service.program} does not run; in its place there "
                          f"is {_list(processes)}", unit, processes)
+    if service.leader and not any(process.executable.rpartition("/")[2] == service.leader
+                                  for process in own):
+        # systemd does not know which one it is, and goes on calling the unit active.
+        return Sight(service, BROKEN, f"its {service.leader} is dead, but others live on: "
+                     f"{_list(processes)}", unit, processes)
     stopped = [process for process in own if process.stopped]
     if stopped:
         return Sight(service, BROKEN, f"process {stopped[0].pid} is stopped by a signal (state T)",

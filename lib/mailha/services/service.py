@@ -80,11 +80,12 @@ class Service:
     and speaks for all. tools: paths of programs that work on the data for a while, started by it or
     by hand. Helpers and tools are its own where they were given its configuration. search: programs
     by which it is found outside of its unit, where no program is known that its unit has to run.
+    leader: file name of the program without which the others of the unit serve nobody; "" for none.
     """
 
     __slots__ = ("name", "unit", "program", "main", "arguments", "configuration",
                  "default_configuration", "listens", "pipes", "pid_file", "needs", "touches_data",
-                 "settle", "option", "helpers", "tools", "asked", "search")
+                 "settle", "option", "helpers", "tools", "asked", "search", "leader")
 
     def __init__(self, name: str, *, unit: str, program: str = "", arguments: Sequence[str] = (),
                  configuration: str = "", default_configuration: str = "",
@@ -92,7 +93,8 @@ class Service:
                  needs: Sequence[str] = (), touches_data: bool = False,
                  settle: float = 1.0, main: str = "", option: str = "-c",
                  helpers: Sequence[str] = (), tools: Sequence[str] = (),
-                 asked: Sequence[Listening] = (), search: Sequence[Searched] = ()) -> None:
+                 asked: Sequence[Listening] = (), search: Sequence[Searched] = (),
+                 leader: str = "") -> None:
         self.name = name
         self.main = main
         self.unit = unit
@@ -103,6 +105,7 @@ class Service:
         self.listens = tuple(listens)
         self.asked = tuple(asked)
         self.search = tuple(search)
+        self.leader = leader
         self.pipes = tuple(pipes)
         self.pid_file = pid_file
         self.needs = tuple(needs)

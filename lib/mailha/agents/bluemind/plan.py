@@ -70,7 +70,7 @@ def service(name: str, fixed: ServiceProfile, unit: str, *,
              if not (lmtp_apart and name == profile.CORE and each[0] == "lmtp")]
     return Service(name, unit=unit, main=fixed.main, needs=fixed.needs, settle=SETTLE, asked=asked,
                    listens=[Listening(*each) for each in fixed.listens],
-                   touches_data=fixed.touches_data)
+                   touches_data=fixed.touches_data, leader=fixed.leader)
 
 
 def services(release: ReleaseProfile) -> dict[str, ServiceProfile]:
