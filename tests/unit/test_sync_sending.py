@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -45,6 +46,30 @@ def test_what_is_there_and_what_changes_arrives(nodes: Nodes) -> None:
     assert not nodes.bob.path("/etc/new").exists()
     assert nodes.bob.read("/etc/newer/deep/file") == "new"
     assert nodes.verdict() == (0, "")
+
+
+def test_nothing_is_acknowledged_that_another_thread_has_just_read_of(
+        nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes.start()
+    nodes.flush()
+    reading, go_on = threading.Event(), threading.Event()
+    dispatch = sending.Sender._dispatch
+
+    def slowly(sender: sending.Sender, *given: Any) -> None:
+        reading.set()
+        assert go_on.wait(60)
+        dispatch(sender, *given)
+
+    monkeypatch.setattr(sending.Sender, "_dispatch", slowly)
+    nodes.alice.write("/etc/file", "x")
+    assert reading.wait(60)
+    asking = threading.Thread(target=nodes.flush)
+    asking.start()
+    asking.join(0.05)
+    assert asking.is_alive()
+    go_on.set()
+    asking.join(60)
+    assert nodes.bob.read("/etc/file") == "x"
 
 
 def test_a_rewrite_of_the_same_size_in_the_same_second_arrives(nodes: Nodes) -> None:
@@ -279,6 +304,37 @@ def test_a_file_with_this_nodes_name_is_withheld_and_listed(nodes: Nodes) -> Non
     assert "/etc/main.cf" in nodes.ask("status")["withheld"]
     assert nodes.bob.read("/etc/main.cf") == "myhostname = bob.example.com\n"
     assert nodes.verdict() == (0, "")
+
+
+def test_a_change_under_one_name_of_a_file_arrives_under_all(nodes: Nodes) -> None:
+    # The kernel tells of it under the name that was used, and of no other.
+    nodes.alice.write("/etc/one", "1")
+    nodes.alice.write("/etc/app/early", "1")
+    os.link(nodes.alice.path("/etc/app/early"), nodes.alice.path("/etc/early"))
+    os.link(nodes.alice.path("/etc/app/early"), nodes.alice.path("/srv-early"))
+    nodes.start()
+    nodes.flush()
+    os.link(nodes.alice.path("/etc/one"), nodes.alice.path("/etc/app/late"))
+    nodes.alice.write("/etc/app/late", "2")
+    nodes.alice.write("/etc/early", "2")
+    nodes.flush()
+    for path in ("/etc/one", "/etc/app/late", "/etc/early", "/etc/app/early"):
+        assert nodes.bob.read(path) == "2", path
+    os.chmod(nodes.alice.path("/etc/one"), 0o600)
+    nodes.flush()
+    assert nodes.bob.path("/etc/app/late").stat().st_mode & 0o777 == 0o600
+    assert nodes.verdict() == (0, "")
+
+
+def test_what_the_kernel_does_not_tell_of_is_found_and_told(nodes: Nodes) -> None:
+    nodes.alice.write("/etc/one", "1")
+    os.link(nodes.alice.path("/etc/one"), nodes.alice.path("/outside"))
+    nodes.start()
+    nodes.flush()
+    nodes.alice.write("/outside", "2")
+    code, reason = nodes.verdict()
+    assert code == errors.DEGRADED and "the kernel had not told" in reason
+    assert nodes.bob.read("/etc/one") == "2" and nodes.verdict() == (0, "")
 
 
 def test_a_half_written_file_is_not_sent(nodes: Nodes) -> None:

@@ -36,6 +36,7 @@ UNDER_WAY = 3
 
 FOREIGN = "foreign"
 CHANGED = "changed"
+AGREED = "agreed"
 
 DIFFERS, ONLY_HERE, ONLY_THERE = "differs", "only here", "only there"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Mapping
 
 from mailha import errors
 from mailha.sync.control import Handler, Tell
-from mailha.sync.exchange import FOREIGN, Difference
+from mailha.sync.exchange import AGREED, FOREIGN, Difference
 from mailha.sync.replica import IN_STEP, PAUSED, Question, Replica
 
 if TYPE_CHECKING:
@@ -118,8 +118,13 @@ class Report:
             said.append(f"{node} differs in {_some(here)}")
         if foreign:
             said.append(f"only on {node}: {_some(foreign)}; remove or 'exclude' it")
+        unseen = [each for each in mended if each.known == AGREED]
+        mended = [each for each in mended if each.known != AGREED]
         if mended:
             said.append(f"{node} had been changed and was put right: {_some(mended)}")
+        if unseen:
+            said.append(f"{node} was behind, since the kernel had not told of a change here, and "
+                        f"was put right: {_some(unseen)}")
         said += [f"{node}: {name}: {reason}" for name, reason in replica.failed_hooks.items()]
         if replica.crowded:
             said.append(f"{node}: {replica.crowded}")

@@ -20,6 +20,7 @@ from mailha.sync import attributes
 from mailha.sync.beneath import Beneath, NoParent, NotADirectory
 from mailha.sync.entry import DIRECTORY, FILE, LARGEST_FILE, LONGEST_PATH, SYMLINK, Entry
 from mailha.sync.identity import Identity
+from mailha.sync.links import Links
 from mailha.sync.mounts import MOUNTED, mount_points
 from mailha.sync.owners import Owners
 from mailha.sync.selection import NOT_SELECTED, Selection
@@ -119,14 +120,16 @@ class Scanner:
 
     identity: withhold files that hold it; None on the receiver, whose files are only compared.
     written: tells of a path whether somebody has it open for writing; such a file is unstable.
+    links: is told of files with several names.
     """
 
     def __init__(self, machine: Machine, selection: Selection, identity: Identity | None = None,
-                 written: Callable[[str], bool] | None = None) -> None:
+                 written: Callable[[str], bool] | None = None, links: Links | None = None) -> None:
         self._machine = machine
         self._selection = selection
         self._identity = identity
         self._written = written
+        self._links = links
         self._owners = Owners(machine)
 
     def scan(self) -> Scan:
@@ -267,6 +270,8 @@ class Scanner:
                 before = os.fstat(descriptor)
                 if not stat.S_ISREG(before.st_mode):
                     break
+                if self._links is not None:
+                    self._links.note(before, path)
                 if before.st_size > LARGEST_FILE:
                     return LeftOut(path, f"it has more than {LARGEST_FILE >> 20} MiB")
                 pieces = list(_pieces(descriptor))

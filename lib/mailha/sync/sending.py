@@ -21,6 +21,7 @@ from typing import Any, Iterable
 from mailha import errors
 from mailha.sync import control, ending, identity, peers, replicated, settings
 from mailha.sync.emptied import Guard
+from mailha.sync.links import Links
 from mailha.sync.manifest import Manifest
 from mailha.sync.notice import Notice
 from mailha.sync.packages import Packages
@@ -133,8 +134,9 @@ class Sender:
             self.selection = replicated.select(machine, told)
             own = identity.gather(machine, told.floating)
             # Of a single path an event has told already that its writer is done.
-            self._reader = Scanner(machine, self.selection, own)
-            self._scanner = Scanner(machine, self.selection, own, is_written)
+            self._links = Links(machine.root)
+            self._reader = Scanner(machine, self.selection, own, links=self._links)
+            self._scanner = Scanner(machine, self.selection, own, is_written, self._links)
             self._watching = Watching(self.selection.roots, self._enters, prefix=machine.root)
         except BaseException:
             self._lock.release()
@@ -223,9 +225,11 @@ class Sender:
                 self._watching.take_all(changes)
             if changes.everything:
                 self._watching.watch()
+            # Who asks next has to find them in the backlogs: to be told that all is acknowledged
+            # while somebody else has just read of a change would be a false answer.
+            if changes:
+                self._dispatch(changes, changes.everything)
         self.trouble = errors.Failed(self._watching.trouble) if self._watching.trouble else None
-        if changes:
-            self._dispatch(changes, changes.everything)
         return bool(changes)
 
     @property
@@ -239,7 +243,10 @@ class Sender:
             replica.retry()
 
     def _dispatch(self, changes: Changes, everything: str) -> None:
-        wanted = [path for path in sorted(changes.paths)
+        names, more = self._links.others(changes.paths)
+        if more:
+            everything = everything or "a file has names that are not known"
+        wanted = [path for path in sorted(changes.paths | names)
                   if not self.selection.why_not(path) or self.selection.leads_on(path)]
         if wanted or everything:
             for replica in self.replicas:
