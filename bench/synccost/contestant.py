@@ -35,9 +35,12 @@ class Contestant:
     setup: makes it run on a stage, whose tree it shall bring over before it is ready.
     limit: seconds after which a change that has not arrived will never.
     together: measure one change of each kind at once, because it waits before it does anything.
+    rounds: in how many of a run it is measured at most, 0 for all; one that waits needs few to show
+    that it does.
     """
 
     name: str
     setup: Setup
     limit: float = 6.0
     together: bool = False
+    rounds: int = 0

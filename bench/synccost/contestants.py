@@ -9,7 +9,8 @@ from synccost.contestant import Contestant
 OURS = Contestant("mailha sync", ours.setup)
 
 LSYNCD = (
-    Contestant("lsyncd (15 s)", lsyncd.setup("", shared=False), limit=40.0, together=True),
+    Contestant("lsyncd (15 s)", lsyncd.setup("", shared=False), limit=25.0, together=True,
+               rounds=2),
     Contestant("lsyncd, delay 0", lsyncd.setup("delay = 0,", shared=False)),
     Contestant("lsyncd, delay 0, ControlMaster", lsyncd.setup("delay = 0,", shared=True)),
 )

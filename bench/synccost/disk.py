@@ -65,6 +65,12 @@ class Disk:
         """Where the bench may write to the same disk."""
         return self._sandbox.path(BESIDE)
 
+    def fresh(self) -> Path:
+        """Return a new directory beside what is replicated, in a part of the disk of its own."""
+        place = self.tree.parent / os.urandom(8).hex()
+        place.mkdir()
+        return place
+
     def renew(self) -> None:
         """Put what is replicated aside and begin with an empty directory."""
         self._aside += 1
@@ -114,10 +120,7 @@ class Disk:
 
     def _make(self, path: str) -> None:
         """Make a directory; the name that it has first decides where on the disk it lies."""
-        place = self._sandbox.path(path)
-        first = place.parent / os.urandom(8).hex()
-        first.mkdir()
-        first.rename(place)
+        self.fresh().rename(self._sandbox.path(path))
 
     def _shell(self, script: str) -> None:
         self._sandbox.run(["/bin/sh", "-euc", script], timeout=LIMIT, check=True)

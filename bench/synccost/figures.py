@@ -15,7 +15,8 @@ class Measured:
 
     latency: by kind of change, None for one that never arrived. burst, contended: of a thousand
     changes, alone and with another writer on the target's disk. lost: by case, how often of how
-    often. disk: the disk alone, at the same time. cpu: seconds a round. changes: how many changes a
+    often. disk, disk_burst, disk_contended: the disk alone, at the same time; of the last two only
+    where it was asked for. cpu: seconds a round. changes: how many changes a
     round had. memory: mebibytes, by node.
     """
 
@@ -25,13 +26,19 @@ class Measured:
     contended: List[Optional[float]] = field(default_factory=list)
     lost: Dict[str, Tuple[int, int]] = field(default_factory=dict)
     disk: List[float] = field(default_factory=list)
+    disk_burst: List[float] = field(default_factory=list)
+    disk_contended: List[float] = field(default_factory=list)
     cpu: List[float] = field(default_factory=list)
     changes: int = 0
     memory: List[Dict[str, float]] = field(default_factory=list)
 
+    def arrivals(self) -> List[Optional[float]]:
+        """Return all times of single changes, of whatever kind."""
+        return [each for values in self.latency.values() for each in values]
+
     def median(self) -> Optional[float]:
         """Return the median over the changes of all kinds; None if half of them never arrived."""
-        return middle([each for values in self.latency.values() for each in values])
+        return middle(self.arrivals())
 
     def losses(self) -> int:
         """Return in how many cases something was lost."""

@@ -13,7 +13,10 @@ import time
 from contextlib import contextmanager
 from typing import Dict, Iterator, List, Optional, Tuple
 
-from synccost.changes import ALL, CONTENT, Change, burst, identical
+from twonode import linux
+
+from synccost.changes import (ALL, CONTENT, DIRECTORIES, FILES, Change, burst,
+                              identical)
 from synccost.contestant import Contestant, Running
 from synccost.stage import Stage
 
@@ -80,6 +83,27 @@ def disk_alone(stage: Stage) -> float:
         os.fsync(directory)
     finally:
         os.close(directory)
+    return time.monotonic() - began
+
+
+def disk_alone_thousand(stage: Stage) -> float:
+    """Return the seconds that the target's disk needs to take a thousand files durably.
+
+    All are written, then synced at once, then renamed, and their directories synced.
+    """
+    place = stage.target.disk.fresh()
+    for directory in range(DIRECTORIES):
+        os.mkdir(f"{place}/{directory}")
+    began = time.monotonic()
+    names = [f"{place}/{directory}/{file}" for directory in range(DIRECTORIES)
+             for file in range(FILES)]
+    for name in names:
+        with open(f"{name}.new", "wb") as file_:
+            file_.write(CONTENT)
+    linux.sync_file_system(str(place))
+    for name in names:
+        os.rename(f"{name}.new", name)
+    linux.sync_file_system(str(place))
     return time.monotonic() - began
 
 

@@ -16,6 +16,7 @@ from synccost.contestants import OURS
 from synccost.figures import Measured, middle
 
 NEVER = "never"
+DISK = "the disk alone"
 
 
 def tables(results: Mapping[str, Measured]) -> str:
@@ -24,20 +25,27 @@ def tables(results: Mapping[str, Measured]) -> str:
 
 
 def _latency(results: Mapping[str, Measured]) -> str:
-    head = ["ms until identical", *(change.name for change in ALL), "all", "disk alone"]
+    head = ["ms until identical", *(change.name for change in ALL), "all", "half of all", "samples"]
     rows = [[each.name, *(_median(each.latency[change.name]) for change in ALL),
-             _shown(each.median()), _median(each.disk) if each.disk else "–"]
+             _shown(each.median()), _half(each.arrivals()), str(len(each.arrivals()))]
             for each in results.values()]
+    disk = [value for each in results.values() for value in each.disk]
+    if disk:
+        rows.append([DISK, *("" for _ in ALL), _median(disk), _half(disk), str(len(disk))])
     return render(head, rows)
 
 
 def _bursts(results: Mapping[str, Measured]) -> str:
-    head = ["1,000 files, ms", "alone", "with a writer", "CPU ms a change", "MiB source",
+    head = ["1,000 files, ms", "alone", "with a writer", "bursts", "CPU ms a change", "MiB source",
             "MiB target"]
-    rows = [[each.name, _median(each.burst), _median(each.contended),
+    rows = [[each.name, _median(each.burst), _median(each.contended), str(len(each.burst)),
              f"{spread(each.cpu).median * 1e3 / each.changes:.2g}",
              *(f"{spread([memory[node] for memory in each.memory]).median:.0f}"
                for node in ("source", "target"))] for each in results.values()]
+    alone = [value for each in results.values() for value in each.disk_burst]
+    contended = [value for each in results.values() for value in each.disk_contended]
+    if alone:
+        rows.append([DISK, _median(alone), _median(contended), str(len(alone)), "", "", ""])
     return render(head, rows)
 
 
@@ -67,6 +75,13 @@ def as_json(results: Mapping[str, Measured], judged: Sequence[Verdict], facts: L
 
 def _count(lost: int, tried: int) -> str:
     return f"{lost} of {tried}"
+
+
+def _half(values: Sequence[Optional[float]]) -> str:
+    """Return between which figures the middle half lies; what never arrives is beyond all."""
+    ordered = sorted(values, key=lambda value: float("inf") if value is None else value)
+    count = len(ordered)
+    return f"{_shown(ordered[count // 4])} to {_shown(ordered[(3 * count - 1) // 4])}"
 
 
 def _median(values: Sequence[Optional[float]]) -> str:

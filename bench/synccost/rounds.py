@@ -26,14 +26,17 @@ def run(stage: Stage, contestants: Sequence[Contestant], rounds: int, say: Calla
     results = {each.name: Measured(each.name) for each in contestants}
     for number in range(rounds):
         for contestant in order.rotated(contestants, number):
+            if not order.comes(number, min(contestant.rounds or rounds, rounds), rounds):
+                continue
             say(f"round {number + 1} of {rounds}: {contestant.name}")
             _round(stage, contestant, results[contestant.name], number,
-                   last=number == rounds - 1)
+                   last=number == rounds - 1, disk_too=contestant is contestants[0])
     return results
 
 
 def _round(stage: Stage, contestant: Contestant, measured: Measured, number: int, *, last: bool,
-           ) -> None:
+           disk_too: bool) -> None:
+    """Measure one of them. disk_too: also how long the disk takes for a burst alone."""
     turns = TURNS_TOGETHER if contestant.together else TURNS
     stage.end_all()
     stage.clear(turns)
@@ -45,9 +48,13 @@ def _round(stage: Stage, contestant: Contestant, measured: Measured, number: int
             stage.wait_quiet()
             measured.changes = turns * len(ALL)
             measured.cpu.append(stage.cpu() - before)
+            if disk_too:
+                measured.disk_burst.append(meter.disk_alone_thousand(stage))
             measured.burst.append(meter.thousand(stage, running, f"burst {number}"))
             stage.wait_quiet()
             with meter.another_writer(stage):
+                if disk_too:
+                    measured.disk_contended.append(meter.disk_alone_thousand(stage))
                 measured.contended.append(meter.thousand(stage, running, f"contended {number}"))
             stage.wait_quiet()
             measured.memory.append(stage.memory())

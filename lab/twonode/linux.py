@@ -126,6 +126,15 @@ def die_with_parent(signal_number: int = 9) -> None:
     _check(_libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl")
 
 
+def sync_file_system(path: PathLike) -> None:
+    """Wait until all that was written on the file system of a path is on its disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.syncfs(descriptor), "syncfs", path)
+    finally:
+        os.close(descriptor)
+
+
 def shut_down_file_system(descriptor: int) -> None:
     """Stop the ext4 file system that `descriptor` lies on dead, as if its machine lost power.
 

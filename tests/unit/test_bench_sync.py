@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "lab")]
 
-from synccost import changes, cli, contestants, figures, losses, promises, report  # noqa: E402
+from synccost import changes, cli, contestants, figures  # noqa: E402
+from synccost import losses, promises, report, rounds  # noqa: E402
 from synccost.contestants import LSYNCD, OURS  # noqa: E402
 from synccost.figures import Measured  # noqa: E402
 
@@ -25,7 +26,7 @@ def measured(name: str, *, latency: Optional[float] = 0.002, burst: Optional[flo
     return Measured(
         name, {each.name: [latency] * 3 for each in changes.ALL}, [burst] * 3, [burst] * 3,
         {each: (lost, 1) for each in [*losses.CASES, losses.UNPLUGGED]}, [0.001] * 3,
-        [0.1] * 3, 40,
+        [0.15] * 3, [0.16] * 3, [0.1] * 3, 40,
         [{"source": 20.0, "target": 10.0}] * 3)
 
 
@@ -66,11 +67,32 @@ def test_what_never_arrives_is_later_than_all_else() -> None:
     assert figures.middle([]) is None
 
 
+def test_the_verdict_says_what_the_disk_takes_and_excuses_nothing() -> None:
+    first, _, burst, _ = promises.judge(results(latency=0.004, burst=0.4))
+    assert not first.met and "4 ms (3 allowed; the disk alone takes 1)" in first.text
+    assert not burst.met and "400 ms (300 allowed; the disk alone takes 150)" in burst.text
+
+
+def test_who_waits_a_quarter_of_a_minute_is_measured_in_fewer_rounds(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    measured_in: List[str] = []
+    monkeypatch.setattr(rounds, "_round", lambda stage, contestant, *rest, **more:
+                        measured_in.append(contestant.name))
+    stage: Any = None
+    rounds.run(stage, [OURS, LSYNCD[0]], 5, lambda text: None)
+    assert measured_in.count(OURS.name) == 5
+    assert measured_in.count(LSYNCD[0].name) == LSYNCD[0].rounds == 2
+    del measured_in[:]
+    rounds.run(stage, [OURS, LSYNCD[0]], 1, lambda text: None)
+    assert sorted(measured_in) == sorted([OURS.name, LSYNCD[0].name])
+
+
 def test_the_tables_say_never_where_nothing_arrives() -> None:
     found = results()
     found[LSYNCD[0].name].latency["chmod"] = [None] * 3
     said = report.tables(found)
     assert "never" in said and said.count("\n\n") == 2
+    assert said.count("the disk alone") == 2
     document = json.loads(report.as_json(found, promises.judge(found), ["a machine"], [0.1, 0.2]))
     assert document["targets_met"] and len(document["results"]) == len(found)
 
