@@ -90,7 +90,8 @@ class Node:
         self.units: Dict[str, FakeUnit] = {}
         self._capfd = capfd
         machine = self.machine
-        machine.files.put(MASTER, b"\x7fELF")
+        for name in ("master", "ctl_cyrusdb", "idled", *PROGRAMS.values()):
+            machine.files.put(f"{BIN}/{name}", b"\x7fELF")
         machine.files.put("/etc/services", b"imap2 143/tcp imap\npop3 110/tcp\nsieve 4190/tcp\n")
         self.install(VERSION)
         self.answer_cib("crm_two_devices.xml")

@@ -42,18 +42,21 @@ def require_parameters(call: Call) -> None:
 def validate_all(call: Call) -> None:
     """The action validate-all.
 
-    Raises errors.WrongParameter, and from check level 10 on the first finding about this node.
+    Raises errors.WrongParameter, and from check level 10 on the first finding about this node; all
+    of them are logged.
     """
     problems = parameters(call)
     for problem in problems:
         call.log.error(problem)
     if problems:
         raise errors.WrongParameter("; ".join(problems))
+    local = call.check_level >= LOCAL
+    found = []
     for finding in _findings(call):
-        if call.check_level >= LOCAL:
-            call.log.error(str(finding))
-            raise finding
-        call.log.warning(str(finding))
+        (call.log.error if local else call.log.warning)(str(finding))
+        found.append(finding)
+    if local and found:
+        raise found[0]
 
 
 def _findings(call: Call) -> Iterator[errors.MailhaError]:

@@ -10,7 +10,8 @@ from mailha.agents.cyrus.plan import NAME, Instance
 from mailha.mailserver.examination import Examination
 from mailha.mailserver.patience import share
 from mailha.products.cyrus import (claims, cyrusconf, installed, instance, listeners, master,
-                                   reading)
+                                   named, reading)
+from mailha.products.cyrus.syntax import ConfigurationUnusable
 from mailha.services import active
 from mailha.services.service import SYSTEMD
 from mailha.storage import mountinfo
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from mailha.products.cyrus.cyrusconf import Entry
     from mailha.products.cyrus.imapd import Imapd
     from mailha.products.cyrus.listeners import Place
-    from mailha.services.service import Listening, Service
+    from mailha.services.service import Group, Listening, Service
     from mailha.system.machine import Machine
 
 PORTS = "/etc/services"
@@ -103,6 +104,24 @@ class CyrusExamination(Examination):
         yield from self.addresses()
         yield from self._ports_taken()
 
+    def examine(self) -> Group:
+        """Return the group as this node would run it.
+
+        Raises the first finding, as ever; what else the configuration has against it is logged, so
+        that nobody has to try again for each line.
+        """
+        first: errors.MailhaError | None = None
+        for finding in self.findings():
+            if first is None:
+                first = finding
+            elif isinstance(finding, ConfigurationUnusable):
+                self._call.log.error(str(finding))
+            if not isinstance(first, ConfigurationUnusable):
+                break
+        if first is not None:
+            raise first
+        return self.group()
+
     def service(self, name: str) -> Service:
         """Return the instance with what its configuration says."""
         return self.instance.service(self._call, self.reading.places)
@@ -150,6 +169,10 @@ class CyrusExamination(Examination):
         try:
             its.program = installed.master(machine, its.directories(call), share(call))
             imapd = self.reading.read()
+        except ConfigurationUnusable as error:
+            yield error
+            yield from error.others
+            return
         except errors.MailhaError as error:
             yield error
             return
@@ -164,6 +187,25 @@ class CyrusExamination(Examination):
             its.data = imapd.directory
             yield from self.data()
         yield from self._owner(imapd)
+        yield from self._named(imapd)
+
+    def _named(self, imapd: Imapd) -> Iterator[errors.MailhaError]:
+        """Find programs, certificates and passwords that are named and not there."""
+        call, machine, its = self._call, self._machine, self.instance
+        patience = share(call)
+        try:
+            found = [*named.programs(machine, self.reading.entries, its.homes(), patience),
+                     *named.files(machine, imapd, self.reading.places, call.parameters["user"],
+                                  patience)]
+        except ChildFailed as error:
+            yield errors.Failed(f"cannot look at what {its.services} and {imapd.path} name: "
+                                f"{error.reason}", remedy="see whether their disks are well")
+            return
+        for finding, is_grave in found:
+            if is_grave:
+                yield finding
+            else:
+                call.log.warning(str(finding))
 
     def _own_disks(self) -> Iterator[errors.MailhaError]:
         """Find data beside the tree that is on the node's own disk; now it is known where it is."""

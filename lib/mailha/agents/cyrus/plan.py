@@ -61,6 +61,17 @@ class Instance:
             return [call.parameters["binary_dir"]]
         return [*([self.root + "/bin"] if self.root else []), *profile.PROGRAM_DIRECTORIES]
 
+    def homes(self) -> list[str]:
+        """Return where a master looks for what its cyrus.conf names without a directory.
+
+        Where it lies itself, and as it was compiled: a prefix has bin, sbin and libexec.
+        """
+        own = self.program.rpartition("/")[0]
+        prefix = own.rpartition("/")[0]
+        beside = [f"{prefix}/{name}" for name in ("sbin", "libexec", "bin")] if prefix else []
+        return list(dict.fromkeys([own, *profile.PROGRAM_DIRECTORIES, *beside, "/usr/sbin",
+                                   "/usr/bin"]))
+
     def service(self, call: Call, places: Sequence[Place] = ()) -> Service:
         """Return it as a service. places: where it listens, as far as cyrus.conf was read.
 

@@ -12,7 +12,7 @@ meant.
 
 from __future__ import annotations
 
-from mailha.products.cyrus.syntax import ConfigurationUnusable
+from mailha.products.cyrus.syntax import ConfigurationUnusable, together
 
 START, SERVICES, EVENTS, DAEMON = "START", "SERVICES", "EVENTS", "DAEMON"
 SECTIONS = (START, SERVICES, EVENTS, DAEMON)
@@ -104,13 +104,14 @@ def configuration_of(words: list[str]) -> str:
 def parse(content: bytes, path: str) -> tuple[list[Entry], list[str]]:
     """Return all entries in their order, and sentences about what the master passes over.
 
-    path: for messages. Raises ConfigurationUnusable.
+    path: for messages. Raises ConfigurationUnusable, for all lines that are wrong.
     """
     if b"\0" in content:
         raise ConfigurationUnusable(f"{path} has a NUL byte in it, so it is no text",
                                     remedy="restore it from a backup")
     entries: list[Entry] = []
     warnings: list[str] = []
+    faults: list[ConfigurationUnusable] = []
     seen: dict[str, int] = {}
     section = ""                    # the one that is open, as it is spelled in SECTIONS
     counts = False                  # whether the master reads this one
@@ -134,10 +135,15 @@ def parse(content: bytes, path: str) -> tuple[list[Entry], list[str]]:
         elif text.startswith("}"):
             section = ""
         elif counts:
-            entries.append(_entry(section, text, path, number))
+            try:
+                entries.append(_entry(section, text, path, number))
+            except ConfigurationUnusable as error:
+                faults.append(error)
     if section:
-        raise ConfigurationUnusable(f"{path} line {seen[section]}: the section {section} has no "
-                                    "end", remedy="close it with a line '}'")
+        faults.append(ConfigurationUnusable(f"{path} line {seen[section]}: the section {section} "
+                                            "has no end", remedy="close it with a line '}'"))
+    if faults:
+        raise together(faults)
     return entries, warnings
 
 

@@ -8,6 +8,7 @@ service, and serves the others. So what it would stumble over has to be found be
 from __future__ import annotations
 
 from mailha.products.cyrus.cyrusconf import SERVICES, Entry
+from mailha.products.cyrus.syntax import ConfigurationUnusable, together
 from mailha.system.addresses import canonical
 
 TYPE_CHECKING = False
@@ -49,10 +50,20 @@ class Place:
 def places(entries: Iterable[Entry], ports: Mapping[str, int]) -> list[Place]:
     """Return where each service listens.
 
-    ports: the ports by name, of /etc/services. Raises ConfigurationUnusable for a port that nobody
-    knows, with which the master would leave out the service.
+    ports: the ports by name, of /etc/services. Raises ConfigurationUnusable for ports that nobody
+    knows, with which the master would leave out the services.
     """
-    return [_place(entry, ports) for entry in entries if entry.section == SERVICES]
+    found: list[Place] = []
+    faults: list[ConfigurationUnusable] = []
+    for entry in entries:
+        if entry.section == SERVICES:
+            try:
+                found.append(_place(entry, ports))
+            except ConfigurationUnusable as error:
+                faults.append(error)
+    if faults:
+        raise together(faults)
+    return found
 
 
 def speaks(entry: Entry) -> str:

@@ -34,7 +34,19 @@ _BLANKS = " \t\n\v\f\r"
 
 
 class ConfigurationUnusable(errors.NotAllowedHere):
-    """Cyrus's configuration on this node cannot be read, or not be understood."""
+    """Cyrus's configuration on this node cannot be read, or not be understood.
+
+    others: what else is wrong with the same file, for who wants to correct all of it at once.
+    """
+
+    others: tuple[ConfigurationUnusable, ...] = ()
+
+
+def together(faults: list[ConfigurationUnusable]) -> ConfigurationUnusable:
+    """Return the first of some faults, with the others."""
+    first = faults[0]
+    first.others = tuple(faults[1:])
+    return first
 
 
 class Option:
