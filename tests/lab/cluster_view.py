@@ -84,11 +84,15 @@ class ClusterView:
         return next(each for each in self.nodes if each != node)
 
     def place_of(self, resource: str) -> str:
-        """Return the one node on which a resource runs."""
-        state = self.state()
-        place = state.only_place(resource)
-        assert place is not None, f"{resource} does not run in one place: {state}"
-        return place
+        """Return the one node on which a resource runs, when it does.
+
+        On a very busy machine a monitor may have run out of time, and a recovery be under way.
+        """
+        def look() -> Optional[str]:
+            state = self.cluster.state()
+            return state.only_place(resource) if state is not None else None
+
+        return self.wait_until(f"{resource} runs in one place", look)
 
     def state(self, seen_by: Optional[str] = None) -> State:
         """Return how the cluster stands, as a node, or whichever answers first, sees it."""

@@ -9,7 +9,7 @@ from kopano.layout import SERVICES
 from cluster_view import UNITS
 from serving_cluster import ServingCluster
 
-CLEAN_STOP = 40.0
+CLEAN_STOP = 85.0
 """Seconds that a shutdown with mail running may take here; 9 are usual. Where a queued stop of
 systemd waits for Pacemaker and Pacemaker for it, it takes minutes."""
 

@@ -8,14 +8,14 @@ from typing import Callable, TypeVar
 
 Found = TypeVar("Found")
 
-PATIENCE = 90.0
+PATIENCE = 240.0
 """Seconds before a test gives up; far more than anything takes, because the machine may be busy."""
 
 
 def wait_for(what: str, look: Callable[[], Found], *, timeout: float = PATIENCE) -> Found:
     """Return what `look` returns as soon as that is true; raise AssertionError at the timeout.
 
-    what: is said in the failure, as in "still waiting for WHAT after 90 s".
+    what: is said in the failure, as in "still waiting for WHAT after 240 s".
     """
     deadline = time.monotonic() + timeout
     while True:
