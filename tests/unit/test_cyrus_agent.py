@@ -494,6 +494,34 @@ def test_a_socket_that_the_other_instance_on_this_node_has_is_refused(node: Node
     node.refuses(5, "cyrus.conf line 9: unix", "'server2'")
 
 
+COMMON = "/run/mailha/lock-of-all/cyrus"
+
+
+def test_an_instance_that_is_just_being_started_counts_as_one_that_runs(
+        node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that share a path by mistake may be started in the same second."""
+    monkeypatch.setattr("mailha.agents.cyrus.start._make", lambda *arguments: None)
+    for its in (node.one, node.two):
+        its.imapd_text += "proc_path: /run/cyrus/proc\n"
+        node.write(its)
+    assert node.start(node.two).code == 0
+    for running in list(node.machine.processes.table.values()):
+        running.die()
+    node.machine.files.locked_by_others.add("/run/mailha/lock/server2")
+    node.refuses(5, "imapd.conf line 4: proc_path", "'server2'")
+    assert COMMON not in node.machine.files.locked
+    node.machine.files.locked_by_others.clear()
+    assert node.start().code == 0, "of a record alone nothing is left to meet"
+    assert COMMON not in node.machine.files.locked
+
+
+def test_a_start_looks_when_no_other_one_is_between_its_look_and_its_record(node: Node) -> None:
+    node.machine.files.locked_by_others.add(COMMON)
+    answer = node.start()
+    assert answer.code == 1 and "another start of cyrus has been running" in answer.reason
+    assert "lslocks" in answer.reason and node.alive(node.one) == []
+
+
 def test_a_service_with_all_processes_in_use_is_degraded_and_not_restarted(node: Node) -> None:
     node.started()
     node.one.scripts["imap"].mood = "mute"

@@ -74,6 +74,9 @@ class MailServerStart:
     def make_room(self, group: Group) -> None:
         """Remove what the dead have left and make what the living need. Raises errors.Failed."""
 
+    def prepared(self) -> None:
+        """Do what is due when the record of the group is written, before anything is started."""
+
     def wait(self, group: Group) -> bool:
         """Wait for what is not in the group; tell whether that took so long that all may differ.
 
@@ -157,6 +160,7 @@ class MailServerStart:
             if release is not None:
                 # Last, because a version that is recorded keeps older software off the other node.
                 release.record()
+            self.prepared()
         except errors.MailhaError:
             # Nothing was started, so nothing may be able to start by itself.
             if not was_active:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mailha.system.machine import Machine
 
 DIRECTORY = "/run/mailha/lock"
+COMMON_DIRECTORY = "/run/mailha/lock-of-all"
 WANTED_DIRECTORY = "/run/mailha/stop-wanted"
 PAUSE = 0.1
 
@@ -30,17 +31,44 @@ def take(machine: Machine, resource: str, timeout: float) -> FileLock:
     timeout: seconds to wait for whoever holds it. Raises Busy when it is not free by then, and
     errors.Failed if the lock's file cannot be made.
     """
+    return _take(machine, of_resource(DIRECTORY, resource), timeout,
+                 f"another start or stop of '{resource}'")
+
+
+def take_common(machine: Machine, software: str, timeout: float) -> FileLock:
+    """Return the lock that all resources of a software share, to be released by the caller.
+
+    A start holds it from its look at the others until the others can see its record. Raises as
+    take() does.
+    """
+    return _take(machine, of_resource(COMMON_DIRECTORY, software), timeout,
+                 f"another start of {software}")
+
+
+def is_held(machine: Machine, resource: str) -> bool:
+    """Tell whether a start or stop of a resource is under way. Raises errors.Failed."""
     path = of_resource(DIRECTORY, resource)
-    machine.files.make_directory(DIRECTORY, 0o755)
+    if not machine.files.exists(path):
+        return False
+    held = machine.files.lock(path)
+    if held is None:
+        return True
+    held.release()
+    return False
+
+
+def _take(machine: Machine, path: str, timeout: float, who: str) -> FileLock:
+    """Return the lock of a file. who: holds it, for the message."""
+    machine.files.make_directory(path.rpartition("/")[0], 0o755)
     deadline = machine.clock.monotonic() + timeout
     while True:
         held = machine.files.lock(path)
         if held is not None:
             return held
         if machine.clock.monotonic() >= deadline:
-            raise Busy(f"another start or stop of '{resource}' has been running on this node for "
-                       f"{timeout:.0f} s", remedy="wait until it has ended: 'lslocks' names the "
-                       f"process that holds {path}")
+            raise Busy(f"{who} has been running on this node for {timeout:.0f} s",
+                       remedy="wait until it has ended: 'lslocks' names the process that holds "
+                              f"{path}")
         machine.clock.sleep(PAUSE)
 
 

@@ -12,7 +12,7 @@ from mailha.mailserver.patience import share
 from mailha.products.cyrus import (claims, cyrusconf, installed, instance, listeners, master,
                                    named, reading)
 from mailha.products.cyrus.syntax import ConfigurationUnusable
-from mailha.services import active
+from mailha.services import active, lock
 from mailha.services.service import SYSTEMD
 from mailha.storage import mountinfo
 from mailha.storage.rules import TRANSIENT
@@ -265,8 +265,9 @@ class CyrusExamination(Examination):
         own = claims.of(imapd, self.reading.places)
         for resource, service in active.services_of_others(self._machine, self._call.resource):
             if service.name != NAME or service.option != "-C" \
-                    or not active.lives(self._machine, service):
-                continue
+                    or not (active.lives(self._machine, service)
+                            or lock.is_held(self._machine, resource)):
+                continue        # nothing lives of it, and no start of it is under way
             if service.configuration == self.instance.configuration:
                 yield errors.NotAllowedHere(
                     f"'{resource}' runs on this node with the same {service.configuration}",

@@ -10,9 +10,10 @@ from mailha.agents.cyrus.local import CyrusExamination
 from mailha.agents.cyrus.plan import NAME, PID_DIRECTORY, RUN_DIRECTORY
 from mailha.mailserver.patience import share
 from mailha.mailserver.release import Release
-from mailha.mailserver.start import MailServerStart
+from mailha.mailserver.start import SHARE_OF_LOCK, MailServerStart
 from mailha.products.cyrus import installed, last_words
 from mailha.profiles import cyrus as profile
+from mailha.services import lock
 from mailha.services.managers import output_path
 from mailha.services.service import DIRECT, Group
 from mailha.system.child_failures import ChildFailed
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from mailha.ocf import Call
     from mailha.services.service import Service
+    from mailha.system.files import FileLock
     from mailha.system.machine import Machine
 
 SOCKETS_MODE = 0o750
@@ -35,6 +37,24 @@ class CyrusStart(MailServerStart):
     def __init__(self, call: Call, machine: Machine) -> None:
         super().__init__(call, machine)
         self._examination = CyrusExamination(call, machine)
+        self._common: FileLock | None = None
+
+    def run(self) -> None:
+        """Start the instance; raises as any start of a mail server does.
+
+        Two instances that share a path by mistake may be started in the same second: the one that
+        comes second waits with its look at the others until the first one can be seen.
+        """
+        try:
+            super().run()
+        finally:
+            self.prepared()
+
+    def prepared(self) -> None:
+        """Let the next instance look: ours can be seen by its record."""
+        if self._common is not None:
+            self._common.release()
+            self._common = None
 
     def complete(self, recorded: set[str]) -> bool:
         """Tell whether what a start has recorded is the one service of the resource."""
@@ -46,6 +66,9 @@ class CyrusStart(MailServerStart):
 
     def examine(self) -> Group:
         """Return the group as this node would run it, and keep what was read for it."""
+        if self._common is None:
+            self._common = lock.take_common(self._machine, profile.SOFTWARE,
+                                            self._call.left() * SHARE_OF_LOCK)
         self._examination = CyrusExamination(self._call, self._machine)
         return self._examination.examine()
 
