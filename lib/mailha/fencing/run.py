@@ -12,6 +12,7 @@ import os
 import sys
 import time
 
+from mailha import whole
 from mailha.fencing import deadline as times
 from mailha.fencing import reading, standard
 from mailha.fencing.deadline import Deadline, Phases
@@ -52,7 +53,7 @@ def main(agent: FenceAgent, argv: Sequence[str] | None = None) -> NoReturn:
     """
     stdout, stderr = _shield()
     call = Call(agent, sys.argv[1:] if argv is None else argv[1:], os.environ,
-                Log(agent.name, stdout=stdout, stderr=stderr))
+                Log(agent.name, stdout=stdout, stderr=stderr), begun=whole.begun())
     # Nothing is to be saved by taking the interpreter apart; a library's thread could hang in it.
     os._exit(call.perform())
 
@@ -84,13 +85,14 @@ class Call:
 
     agent: its declaration. arguments: of the command line, none to read stdin. log: where its words
     go. clock, sleep: a test has its own. guard: whether this process is ended at the deadline; a
-    test's is not.
+    test's is not. begun: when the time of the action began, by that clock; without it, now.
     """
 
     def __init__(self, agent: FenceAgent, arguments: Sequence[str],
                  environment: Mapping[str, str], log: Log, *,
                  clock: Callable[[], float] = time.monotonic,
-                 sleep: Callable[[float], None] = time.sleep, guard: bool = True) -> None:
+                 sleep: Callable[[float], None] = time.sleep, guard: bool = True,
+                 begun: float | None = None) -> None:
         self._agent = agent
         self._arguments = arguments
         self._environment = environment
@@ -99,7 +101,7 @@ class Call:
         self._sleep = sleep
         self._guard = guard
         self._watchdog: Watchdog | None = None
-        self._begun = clock()
+        self._begun = clock() if begun is None else begun
         self._phases = Phases(clock)
         self._settings: Settings | None = None
         self._action = ""
