@@ -89,10 +89,14 @@ class Plan:
 
     def placed(self, action: str, resource: str) -> str:
         """Return the one node on which `resource` gets `action`."""
-        found = [name.rpartition(" ")[2] for name in self.actions
-                 if name.startswith(f"{resource}_{action}_0 ")]
+        found = self.all_placed(action, resource)
         assert len(found) == 1, f"{action} of {resource} is planned on {found}"
-        return found[0]
+        return found.pop()
+
+    def all_placed(self, action: str, resource: str) -> Set[str]:
+        """Return all nodes on which `resource` gets `action`."""
+        return {name.rpartition(" ")[2] for name in self.actions
+                if name.startswith(f"{resource}_{action}_0 ")}
 
     def changed(self) -> Set[str]:
         """Return what is started, stopped, promoted or demoted, as "resource action"."""

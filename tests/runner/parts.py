@@ -90,17 +90,19 @@ def lint(tally: Tally) -> None:
 
 def contract(tally: Tally) -> List[Waiting]:
     """Return what checks the agents as files and loads the examples, in sandboxes."""
-    return _waiting(tally, "tests/contract", label="")
+    return _waiting(tally, _files("tests/contract"))
 
 
 def lab(tally: Tally) -> List[Waiting]:
-    """Return what needs a cluster, on bookworm."""
-    return _lab(tally, "bookworm", label="")
+    """Return what needs a cluster, on bookworm or on the release that LAB_SUITE names."""
+    return _on(tally, os.environ.get("LAB_SUITE", "bookworm"), ["tests/lab"])
 
 
 def matrix(tally: Tally) -> List[Waiting]:
-    """Return what needs a cluster, on every release, one after the other."""
-    return [job for suite in SUITES for job in _lab(tally, suite, label=f"{suite}: ")]
+    """Return what may differ between releases of Pacemaker, of its shells and of systemd, on each
+    of them.
+    """
+    return [job for suite in SUITES for job in _on(tally, suite, schedule.MATRIX, f"{suite}: ")]
 
 
 COMPUTING: Dict[str, Callable[[Tally], None]] = {"unit": unit, "lint": lint}
@@ -130,17 +132,20 @@ def _free_mebibytes() -> int:
                     if line.startswith("MemAvailable:"))
 
 
-def _lab(tally: Tally, suite: str, label: str) -> List[Waiting]:
+def _on(tally: Tally, suite: str, wanted: Sequence[str], label: str = "") -> List[Waiting]:
+    """Return the jobs for files, or for the files of folders, on the nodes of a release."""
     _build_image(tally, suite)
-    return _waiting(tally, "tests/lab", label, {"LAB_SUITE": suite})
+    files = [path for each in wanted
+             for path in ([Path(each)] if each.endswith(".py") else _files(each))]
+    return _waiting(tally, files, label, {"LAB_SUITE": suite})
 
 
-def _waiting(tally: Tally, folder: str, label: str, environment: Mapping[str, str] = {}
-             ) -> List[Waiting]:
-    """Return the jobs for the files of a folder."""
+def _waiting(tally: Tally, files: Sequence[Path], label: str = "",
+             environment: Mapping[str, str] = {}) -> List[Waiting]:
+    """Return the jobs for these files."""
     return [Waiting(schedule.expected(batch), functools.partial(
         jobs.pytest, tally, *map(str, batch), label=label, tell=True, environment=environment))
-        for batch in schedule.batches(_files(folder))]
+        for batch in schedule.batches(files)]
 
 
 @contextlib.contextmanager
