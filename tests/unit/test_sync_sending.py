@@ -14,6 +14,7 @@ from mailha import errors
 from mailha.sync import judging, replica, reporting, sender, sending
 from mailha.sync.manifest import Manifest
 from mailha.sync.state import State
+from mailha.sync.trouble import ConnectionLost
 from sync_pair_of_nodes import Nodes
 from sync_receiver import RESOURCE
 
@@ -417,6 +418,32 @@ def test_a_hook_that_failed_before_this_node_became_active_is_told(nodes: Nodes)
     nodes.flush()
     code, reason = nodes.verdict()
     assert code == errors.DEGRADED and "this failed: postmap /etc/postfix/virtual" in reason
+
+
+def test_what_was_moved_away_and_back_while_the_connection_died_is_not_taken_for_sent(
+        nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The peer was told of the first half and has done it; nobody here knows, or of the second.
+    nodes.alice.write("/etc/app/a", "x")
+    nodes.alice.write("/etc/stays", "x")
+    nodes.start()
+    nodes.flush()
+    nodes.verdict()
+
+    def never_heard(exchange: Any, *_: Any) -> None:
+        exchange._answer("applied", 60.0)
+        raise ConnectionLost("just then")
+
+    monkeypatch.setattr(sending, "FLUSH", 0.0)
+    monkeypatch.setattr(replica.Exchange, "_take_in", never_heard)
+    nodes.alice.path("/etc/app").rename(nodes.alice.path("/aside"))
+    nodes.until(lambda: not nodes.bob.path("/etc/app/a").exists())
+    nodes.reachable = False
+    nodes.cut()
+    nodes.stop()
+    nodes.alice.path("/aside").rename(nodes.alice.path("/etc/app"))
+    with nodes.alice.session(generation=7, node="bob") as sender:
+        found = sender.inventory()
+        assert found["/etc/app/a"]["known"] == "unsent"
 
 
 def test_a_stop_sends_what_is_waiting(nodes: Nodes) -> None:

@@ -89,14 +89,17 @@ class Exchange:
 
     conflicts, set_aside: how many copies the receiver keeps of what was changed on that side, and
     of what an active node before us had not sent. guard: tells what must not be deleted over there,
-    None for who only looks. failed_hooks: what it could not do after changes
-    had been applied, by name, with the reason. crowded: that it keeps too many copies, or "".
+    None for who only looks. deleting: is told what is about to be deleted there. failed_hooks: what
+    it could not do after changes had been applied, by name, with the reason. crowded: that it keeps
+    too many copies, or "".
     """
 
     def __init__(self, stream: Stream, scanner: Scanner, welcome: Mapping[str, Any],
-                 guard: Guard | None = None) -> None:
+                 guard: Guard | None = None,
+                 deleting: Callable[[list[str]], None] = lambda paths: None) -> None:
         self._stream = stream
         self._guard = guard
+        self._deleting = deleting
         self._scanner = scanner
         self._there = PeerSide()
         self._aside: set[str] = set()
@@ -286,6 +289,9 @@ class Exchange:
     def _commit(self, batch: dict[str, str | None], under_way: deque[dict[str, str | None]],
                 outcome: Outcome) -> None:
         """End a batch; if enough are under way, wait for the answer to the first."""
+        gone = [path for path, fingerprint in batch.items() if fingerprint is None]
+        if gone:
+            self._deleting(gone)
         self._stream.send({"type": "commit"})
         self._stream.flush(APPLYING)
         under_way.append(batch)

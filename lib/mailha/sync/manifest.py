@@ -28,6 +28,8 @@ RECENT = 60.0
 """Seconds for which deletions are remembered, to count them."""
 
 _MOST_PENDING = 4
+_NOTHING = "-"
+"""Stands for a fingerprint that nothing has."""
 _WORTH_COMPACTING = 1 << 20
 
 
@@ -120,6 +122,17 @@ class Manifest:
             self._append({"agreed": dict(agreed), "time": moment})
             self.compact()
 
+    def deleting(self, paths: Iterable[str]) -> None:
+        """Note, on the sender, what a peer is about to be told to delete.
+
+        Whether it has done so may never be known here. What is at such a path after that came
+        after it, be it the same as before: it was moved away and back, and never sent. The lock has
+        to be held. Raises errors.Failed.
+        """
+        known = sorted(path for path in paths if path in self._known)
+        if known:
+            self._append({"deleting": known})
+
     def done(self, hooks: Iterable[str]) -> None:
         """Note that commands were run. The lock has to be held. Raises errors.Failed."""
         self._append({"done": sorted(set(hooks))})
@@ -191,6 +204,9 @@ class Manifest:
             if fingerprint is not None:
                 known = tuple(one for one in self._known.get(path, ()) if one != fingerprint)
                 self._known[path] = (*known, fingerprint)[-_MOST_PENDING:]
+        for path in record.get("deleting", ()):
+            if path in self._known:
+                self._known[path] = (_NOTHING,)
         self.hooks |= set(record.get("hooks", ()))
         self._deleted += record.get("deleted", ())
         for path, fingerprint in record.get("agreed", {}).items():

@@ -50,8 +50,8 @@ class Surroundings:
     scanner: reads single paths of this side. scan: returns all that is here. hello: returns what we
     say of ourselves. paused: returns why nothing is to be sent now, "" if all may be. guard: tells
     what must not be deleted on a peer. scanned: told of one that has been sent. agreed: told what
-    a peer has now. in_step: told that a peer has everything. changed: told that something that is
-    shown has changed.
+    a peer has now. deleting: told what is about to be deleted on one. in_step: told that a peer has
+    everything. changed: told that something that is shown has changed.
     """
 
     def __init__(self, scanner: Scanner, *, scan: Callable[[], Scan],
@@ -59,6 +59,7 @@ class Surroundings:
                  paused: Callable[[], str], guard: Guard,
                  scanned: Callable[[Scan], None],
                  agreed: Callable[[str, dict[str, str | None]], None],
+                 deleting: Callable[[list[str]], None],
                  in_step: Callable[[str], None], changed: Callable[[], None]) -> None:
         self.scanner = scanner
         self.scan = scan
@@ -67,6 +68,7 @@ class Surroundings:
         self.guard = guard
         self.scanned = scanned
         self.agreed = agreed
+        self.deleting = deleting
         self.in_step = in_step
         self.changed = changed
 
@@ -173,7 +175,7 @@ class Replica(threading.Thread):
                 self.trouble = None
                 self._show(BEHIND)
                 self._serve(Exchange(self._channel.stream, self._surroundings.scanner, welcome,
-                                     self._surroundings.guard))
+                                     self._surroundings.guard, self._surroundings.deleting))
             except errors.MailhaError as error:
                 unreachable = self._fail(error)
                 longest = LONGEST_PAUSE_OF_THE_UNREACHABLE if unreachable else LONGEST_PAUSE

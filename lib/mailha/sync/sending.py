@@ -288,6 +288,11 @@ class Sender:
                         del self._agreed[path]
             self._record(lambda: self._manifest.agree(everywhere))
 
+    def _announce(self, gone: list[str]) -> None:
+        """Record what a peer is about to be told to delete."""
+        with self._recording:
+            self._record(lambda: self._manifest.deleting(gone))
+
     def _peer_in_step(self, node: str) -> None:
         self._in_step.add(node)
         if len(self._in_step) == len(self.replicas):
@@ -329,7 +334,8 @@ class Sender:
         surroundings = Surroundings(
             self._reader, scan=self._scan, hello=self._hello, paused=self.pause.reason,
             guard=Guard(self._machine, self.selection), scanned=self._scanned, agreed=self._agree,
-            in_step=self._peer_in_step, changed=lambda: self._notice.wake())
+            deleting=self._announce, in_step=self._peer_in_step,
+            changed=lambda: self._notice.wake())
         found = []
         self.unpaired: dict[str, errors.MailhaError] = {}
         for name in self.settings.peers or [peer.node for peer in peers.peers(self._machine)]:
