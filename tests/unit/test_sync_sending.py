@@ -446,6 +446,23 @@ def test_what_was_moved_away_and_back_while_the_connection_died_is_not_taken_for
         assert found["/etc/app/a"]["known"] == "unsent"
 
 
+def test_what_is_equal_on_a_node_that_comes_back_is_agreed_on_again(nodes: Nodes) -> None:
+    # bob was switched off as the active node, and the last records of what alice has with it.
+    for node in (nodes.alice, nodes.bob):
+        node.write("/etc/last", "x")
+        node.write("/etc/stays", "x")
+    state = State.load(nodes.bob.machine, nodes.bob.places)
+    state.become_sender(1, "bob")
+    state.sender_complete()
+    nodes.start(2)
+    nodes.flush()
+    nodes.verdict()
+    os.unlink(nodes.alice.path("/etc/last"))
+    nodes.until(lambda: not nodes.bob.path("/etc/last").exists())
+    nodes.flush()
+    assert nodes.verdict() == (0, "")
+
+
 def test_a_stop_sends_what_is_waiting(nodes: Nodes) -> None:
     nodes.start()
     nodes.flush()

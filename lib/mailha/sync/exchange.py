@@ -167,11 +167,12 @@ class Exchange:
         gone = [path for path in sorted(there.entries, reverse=True)
                 if path not in scan.entries and there.known[path] != FOREIGN
                 and not _hidden(scan, path)]
-        # What is equal and was never replicated is sent once, too: from then on the receiver knows
-        # that it is the sender's, and that it may be deleted.
+        # What is equal and not agreed on is sent once, too: from then on the receiver knows that it
+        # is the sender's, and that it may be deleted. It may never have been replicated, or the
+        # record of it was lost with the power.
         # What the receiver leaves out is sent as well: it answers why it does not take it.
         changed = [path for path, entry in sorted(scan.entries.items())
-                   if path not in there.entries or there.known[path] == FOREIGN
+                   if path not in there.entries or there.known[path] != AGREED
                    or there.entries[path].fingerprint != entry.fingerprint]
         everything = len(gone) + len(changed)
         for part in _parts([*gone, *changed], MOST_CHANGES // 2):
