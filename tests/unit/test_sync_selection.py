@@ -191,6 +191,12 @@ class TestProfiles:
                      "/etc/kopano/webapp/config.php", "/etc/sysconfig/kopano"):
             assert chosen.why_not(path) == "", path
 
+    def test_cyrus_s_configuration_is_there(self) -> None:
+        chosen = self.chosen("cyrus")
+        for path in ("/etc/imapd.conf", "/etc/cyrus.conf", "/etc/postfix/main.cf",
+                     "/etc/sasl2/smtpd.conf", "/etc/default/saslauthd", "/etc/aliases"):
+            assert chosen.why_not(path) == "", path
+
     def test_services_are_known(self) -> None:
         for profile in PROFILES.values():
             assert set(profile.services) <= SERVICES.keys()

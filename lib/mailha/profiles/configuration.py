@@ -57,7 +57,7 @@ PROFILES = {
         services=("postfix", "apache"),
     ),
     "cyrus": ConfigurationProfile(
-        directories=("/etc/postfix",),
+        directories=("/etc/postfix", "/etc/sasl2"),
         files=("/etc/imapd.conf", "/etc/cyrus.conf", "/etc/cyrus-partitions",
                "/etc/cyrus-admins", "/etc/cyrus-annotations", "/etc/cyrus-hsm",
                "/etc/saslauthd.conf", "/etc/default/saslauthd", "/etc/sysconfig/saslauthd",
