@@ -37,9 +37,11 @@ class Waiting(NamedTuple):
 UNIT_JOBS = 3
 """Each imports everything anew, and some tests wait for a process that hangs on purpose."""
 
-UNIT_OPTIONS = ("--assert=plain", "--showlocals")
+UNIT_OPTIONS = ("--assert=plain", "--showlocals", *(f"-pno:{name}" for name in (
+    "logging", "warnings", "faulthandler", "threadexception", "unraisableexception")))
 """Rewriting every assert before the first run takes a fifth of the whole time. What a failed one
-compared is in the local variables; `python3 -m pytest FILE` spells it out."""
+compared is in the local variables; `python3 -m pytest FILE` spells it out. The plugins do something
+before and after each of thousands of tests, and decide about none."""
 
 MOST_AT_A_TIME = 6
 """Nodes of all laboratories share the 128 inotify instances that Linux gives to root."""

@@ -188,8 +188,14 @@ class FakeFiles:
 
     def _is_directory(self, path: str) -> bool:
         base = path.rstrip("/")
-        return base in self.directories or base == "" \
-            or any(each.startswith(base + "/") for each in [*self.content, *self.directories])
+        if base in self.directories or not base:
+            return True
+        below = base + "/"
+        for known in (self.directories, self.content):
+            for each in known:
+                if each.startswith(below):
+                    return True
+        return False
 
     def _failure(self, path: str) -> int:
         for place, number in self.failing.items():

@@ -249,12 +249,11 @@ class FakeCgroups:
         return 0
 
     def processes(self, path: str) -> List[int]:
-        wanted = path.strip("/")
-        if not wanted:
+        wanted = f"/{path.strip('/')}/"
+        if wanted == "//":
             return []
-        return sorted(
-            pid for pid, running in self._machine.processes.table.items()
-            if running.state != "Z" and (running.cgroup.strip("/") + "/").startswith(wanted + "/"))
+        return sorted([pid for pid, running in self._machine.processes.table.items()
+                       if (running.cgroup + "/").startswith(wanted) and running.state != "Z"])
 
 
 class FakeSockets:
