@@ -72,12 +72,11 @@ def run(tally: Tally, names: Sequence[str]) -> None:
 
 def unit(tally: Tally) -> None:
     """Run the tests that need neither root nor network."""
-    files = [str(path) for path in _files("tests/unit")]
     with _quick_directory() as directory:
         _at_a_time(UNIT_JOBS, tally, [
-            functools.partial(jobs.pytest, tally, *UNIT_OPTIONS, *files[start::UNIT_JOBS],
-                              label="", tell=False, environment={"TMPDIR": directory})
-            for start in range(UNIT_JOBS)])
+            functools.partial(jobs.pytest, tally, *UNIT_OPTIONS, *map(str, files), label="",
+                              tell=False, environment={"TMPDIR": directory})
+            for files in schedule.parts_of_unit(_files("tests/unit"), UNIT_JOBS)])
     tally.say(f"unit: {len(tally.outcomes)} tests so far")
 
 

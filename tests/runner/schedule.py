@@ -59,6 +59,25 @@ MATRIX: Tuple[str, ...] = (
 """What may come out otherwise on another release of Pacemaker, crmsh, pcs or systemd. The whole lab
 on one release: LAB_SUITE=trixie tests/run lab."""
 
+UNIT_SECONDS: Dict[str, float] = {
+    "test_sync_killed.py": 2.8, "test_runner.py": 2.2, "test_cli_main.py": 2.0,
+    "test_sync_sending.py": 1.9, "test_storage_probe_file.py": 1.8,
+    "test_cyrus_storage_agent.py": 1.7, "test_bluemind_agent_monitor.py": 1.6,
+    "test_kopano_agent_interrupted.py": 1.5, "test_storage_verdict.py": 1.5,
+    "test_bluemind_agent_start.py": 1.3, "test_validation.py": 1.3,
+    "test_bluemind_agent_refusals.py": 1.1, "test_bluemind_agent_stop.py": 1.1,
+    "test_sync_receiving.py": 1.1, "test_sync_records.py": 1.0,
+    "test_kopano_agent_bad_input.py": 1.0, "test_cli_sync.py": 1.0,
+    "test_kopano_agent_traps.py": 0.8, "test_kopano_configuration.py": 0.7,
+    "test_storage_records.py": 0.7, "test_fresh_machine.py": 0.7, "test_cyrus_agent.py": 0.7,
+    "test_sync_selection.py": 0.7, "test_fencing_secrets.py": 0.7,
+    "test_bluemind_agent_versions.py": 0.6, "test_kopano_agent_exit_codes.py": 0.6,
+    "test_bluemind_products.py": 0.5, "test_fencing_bad_input.py": 0.5,
+    "test_kopano_agent_installations.py": 0.5}
+"""The same of what computes: seconds of a core, of those that take half of one or more."""
+
+UNIT_UNKNOWN = 0.2
+
 UNKNOWN = 30.0
 """Seconds to expect of a file that is not in the table."""
 
@@ -77,3 +96,14 @@ def batches(files: Sequence[Path]) -> List[List[Path]]:
 def expected(batch: Sequence[Path]) -> float:
     """Return how many seconds a job with these files is likely to take."""
     return sum(SECONDS.get(path.name, UNKNOWN) for path in batch)
+
+
+def parts_of_unit(files: Sequence[Path], number: int) -> List[List[Path]]:
+    """Return the files in as many lists, which take about as long as each other."""
+    def seconds(path: Path) -> float:
+        return UNIT_SECONDS.get(path.name, UNIT_UNKNOWN)
+
+    lists: List[List[Path]] = [[] for _ in range(number)]
+    for path in sorted(files, key=lambda path: (-seconds(path), path)):
+        min(lists, key=lambda each: sum(map(seconds, each))).append(path)
+    return [each for each in lists if each]

@@ -187,3 +187,13 @@ def test_files_that_share_a_laboratory_run_in_the_same_jobs() -> None:
     together = {name for names in schedule.TOGETHER for name in names}
     assert {path.name for path in parts._files("tests/lab")
             if path.name.startswith(("test_cluster_", "test_agent_"))} <= together
+
+
+def test_the_unit_tests_are_shared_out_evenly() -> None:
+    files = parts._files("tests/unit")
+    lists = schedule.parts_of_unit(files, 3)
+    assert sorted(path for each in lists for path in each) == sorted(files)
+    costs = [sum(schedule.UNIT_SECONDS.get(path.name, schedule.UNIT_UNKNOWN) for path in each)
+             for each in lists]
+    assert max(costs) - min(costs) < 1.0
+    assert set(schedule.UNIT_SECONDS) <= {path.name for path in files}
