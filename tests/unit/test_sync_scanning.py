@@ -200,8 +200,14 @@ class TestEmptied:
         guard.take(scan, [])
         assert not guard.held_up(["/etc/b"])
 
-    def test_a_single_file_may_be_deleted(self, alice: ReceivingNode) -> None:
-        assert not self.guard(alice, "/etc").held_up(["/srv/one"])
+    def test_a_single_file_may_be_deleted_but_not_with_its_directory(
+            self, alice: ReceivingNode) -> None:
+        # Between the two commands with which /srv is moved to a larger disk.
+        alice.write("/srv/other", "x")
+        guard = Guard(alice.machine, Selection(["/etc"], ["/srv/one"]))
+        assert not guard.held_up(["/srv/one"])
+        alice.path("/srv").rename(alice.path("/moved"))
+        assert "/srv is gone" in guard.held_up(["/srv/one"])["/srv/one"]
 
 
 class TestBeneath:

@@ -40,6 +40,10 @@ class Guard:
         found: dict[str, str] = {}
         reasons: dict[str, str] = {}
         for path in gone:
+            if self._selection.named(path):
+                reason = self._directory_of(path)
+                if reason:
+                    found[path] = reason
             for root in self._selection.directories:
                 if path == root or path.startswith(root + "/"):
                     if root not in reasons:
@@ -57,6 +61,16 @@ class Guard:
             for root, (device, _, _) in scan.roots.items():
                 if not any(path == root or path.startswith(root + "/") for path in held_up):
                     self._devices[root] = device
+
+    def _directory_of(self, path: str) -> str:
+        """Return why a named file may only seem to be deleted: there is not even its directory.
+
+        Somebody moves it to a larger disk and is about to leave a link, or it is not mounted.
+        """
+        above = os.path.dirname(path)
+        if os.path.isdir(self._root + above):
+            return ""
+        return f"{above} is gone; if that is meant, and nothing has to be mounted: {FORCE}"
 
     def _look(self, root: str) -> str:
         """Return why a root is not whole, "" if it is. What cannot be told is not whole either."""
