@@ -27,7 +27,10 @@ def parameters(agent: Declared) -> List[str]:
     lines: List[str] = []
     if isinstance(agent, FenceAgent):
         for option in agent.options:
-            lines += _option(option)
+            lines += _option(option) if not option.idle else []
+        lines += [".SS Accepted without effect", "So that a definition for another agent works."]
+        for option in agent.options:
+            lines += _option(option) if option.idle else []
     else:
         for parameter in agent.parameters:
             lines += _parameter(parameter)
@@ -62,11 +65,10 @@ def _option(option: Option) -> List[str]:
         remarks.append("required")
     if option.obsoletes:
         remarks.append("also called " + ", ".join(option.obsoletes))
-    body = roff.paragraphs(option.short + ".")
+    body = roff.paragraphs(f"{option.idle[:1].upper()}{option.idle[1:]}." if option.idle
+                           else option.short + ".")
     if remarks:
         body += roff.paragraphs(_sentence(remarks))
-    if option.idle:
-        body += roff.paragraphs(f"Accepted without effect: {option.idle}.")
     return roff.item(f"{roff.bold(option.name)} ({roff.escape(form(option))})", body)
 
 

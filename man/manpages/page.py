@@ -16,6 +16,9 @@ CHECKOUT = MAN.parent
 
 _MARKER = re.compile(r"@([A-Z]+)(?: ([^@]+))?@")
 
+_INDENTED = {".EX": [".RS 4", ".EX"], ".EE": [".EE", ".RE"]}
+"""Commands among prose."""
+
 _HEADING = {"7": "Pacemaker resource agents", "8": "mailha"}
 
 
@@ -34,7 +37,8 @@ def render(source: Path) -> str:
     title = (f'.TH {name.upper()} {section} "" "mailha {mailha.__version__}" '
              f'"{_HEADING[section]}"')
     comment = '.\\" SPDX-License-Identifier: GPL-2.0-or-later'
-    return "\n".join([comment, title, *_filled(source, name)]) + "\n"
+    # No hyphens and no stretched blanks: commands and names are copied from these pages.
+    return "\n".join([comment, ".nr HY 0", title, ".ad l", *_filled(source, name)]) + "\n"
 
 
 def _filled(source: Path, name: str) -> List[str]:
@@ -44,7 +48,7 @@ def _filled(source: Path, name: str) -> List[str]:
         marker = _MARKER.fullmatch(line)
         if marker is None:
             if not line.startswith('.\\"'):
-                lines.append(line)
+                lines += _INDENTED.get(line, [line])
             continue
         try:
             lines += _replacement(marker.group(1), marker.group(2) or "", name)
@@ -57,6 +61,8 @@ def _replacement(word: str, argument: str, name: str) -> List[str]:
     """Return what stands for a marker."""
     if word == "FILE":
         return roff.literal((CHECKOUT / argument).read_text())
+    if word == "ERROR":
+        return [".TP", roff.message(argument)]
     if word == "SECTION":
         return _filled(MAN / "sections" / f"{argument}.in", name)
     agent = generated.agent_of(name)

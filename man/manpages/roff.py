@@ -4,7 +4,19 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import List
+
+
+WIDTH = 73
+"""Columns of an example: on a terminal with 80, man leaves seven in front."""
+
+_BLANK_OR_QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\ | """)
+
+PLACEHOLDER = re.compile(r"\b(?!STONITH\b|IPMI\b|NOT_INSTALLED\b)[A-Z]{3,}\b")
+"""A word that stands for another one in a message."""
+
+PLACEHOLDER_OR_TEXT = re.compile(rf"{PLACEHOLDER.pattern}|(?:(?!{PLACEHOLDER.pattern}).)+")
 
 
 def escape(text: str) -> str:
@@ -17,9 +29,29 @@ def escape(text: str) -> str:
 
 
 def literal(text: str) -> List[str]:
-    """Return the lines of an example, shown in a fixed width as they stand."""
-    return [".PP", ".RS 4", ".EX", *(escape(line) for line in text.rstrip("\n").split("\n")),
-            ".EE", ".RE"]
+    """Return the lines of an example for crmsh or a shell, shown in a fixed width.
+
+    What is longer than WIDTH goes on in the next line, in the way in which both know it.
+    """
+    lines = [part for line in text.rstrip("\n").split("\n") for part in folded(line)]
+    return [".PP", ".EX", *map(escape, lines), ".EE"]
+
+
+def folded(line: str) -> List[str]:
+    """Return a line of a configuration as lines that fit; none is broken between quotes."""
+    if len(line) <= WIDTH:
+        return [line]
+    comment = re.match(r" *# *", line)
+    if comment:
+        return textwrap.wrap(line, WIDTH, subsequent_indent=comment.group(), break_on_hyphens=False,
+                             break_long_words=False)
+    blanks = [match.start() for match in _BLANK_OR_QUOTED.finditer(line) if match.group() == " "]
+    begin = len(line) - len(line.lstrip())
+    fitting = [place for place in blanks if begin < place <= WIDTH - 2]
+    if not fitting or line[fitting[-1]:].strip() == "\\":
+        return [line]
+    return [f"{line[:fitting[-1]]} \\",
+            *folded(" " * max(begin, 4) + line[fitting[-1]:].lstrip())]
 
 
 def paragraphs(text: str, request: str = ".PP") -> List[str]:
@@ -35,6 +67,12 @@ def paragraphs(text: str, request: str = ".PP") -> List[str]:
 def item(head: str, body: List[str]) -> List[str]:
     """Return an entry of a list: the head, and below it, indented, the body."""
     return [".TP", head, *body]
+
+
+def message(text: str) -> str:
+    """Return a message in bold, with the words in capitals, which stand for others, in italics."""
+    return "".join(f"\\fI{escape(part)}\\fR" if PLACEHOLDER.fullmatch(part) else bold(part)
+                   for part in PLACEHOLDER_OR_TEXT.findall(text))
 
 
 def bold(text: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Set
 
 import pytest
+import runbooks
 from packaging_tools import SUITE, machine_with_tools
 from twonode import package
 from twonode.bare import BareSandbox
@@ -255,7 +256,7 @@ def test_removing_takes_the_guards_away_and_purging_the_state(installed: BareSan
         mkdir -p $(dirname {guard}) /var/lib/mailha/accepted /etc/mailha/sync
         printf '# mailha guard of the cluster resource mail\\n[Unit]\\n' > {guard}
         echo > /etc/mailha/bmc-password; echo > /etc/mailha/sync/key
-        dpkg -r mailha
+        {runbooks.script("uninstall.package")}
         [ ! -e {guard} ]; [ ! -e /run/mailha ]; [ -e /var/lib/mailha/accepted ]
         dpkg -P mailha
         [ ! -e /var/lib/mailha ]; [ ! -e /etc/mailha/sync ]; [ -e /etc/mailha/bmc-password ]""")

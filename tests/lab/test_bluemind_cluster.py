@@ -8,7 +8,6 @@ comes in by SMTP all the while; at the end every acknowledged message is read by
 from __future__ import annotations
 
 import os
-import re
 import socket
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Dict, Generator, List, Optional
 from xml.etree import ElementTree
 
 import pytest
+import runbooks
 from conftest import SUITE, keep
 from waiting import wait_for
 
@@ -27,9 +27,6 @@ from failover.cluster import Cluster
 from failover.product import places
 from failover.products.bluemind import SERVICES, BlueMind
 from twonode.lab import LabError
-
-PROCEDURE = Path(__file__).resolve().parents[2] / "man/sections/update-bluemind.in"
-"""The section of the man page; its commands are what is played here."""
 
 FIRMWARE_SECONDS = 5.0
 
@@ -65,6 +62,10 @@ class Site:
         """Run a shell script on a node and return what it printed."""
         said = self.lab.execute(node, ["/bin/sh", "-ec", script], timeout=LIMIT, check=check)
         return said.stdout
+
+    def play(self, block: str, *, on: str, **words: str) -> str:
+        """Give a node the commands of the manual's procedure; block, words: as of runbooks.play."""
+        return runbooks.play(self.lab, on, block, **words)
 
     def version(self, node: str) -> str:
         """Return the version of BlueMind's packages on a node."""
@@ -126,8 +127,7 @@ def below_the_mount_points(site: Site, node: str) -> str:
 def test_an_update_on_the_passive_node_starts_nothing_and_touches_nothing(site: Site) -> None:
     """BlueMind's packages start it: the trigger of dpkg, each package by itself, the scriptlets."""
     passive = site.passive
-    for line in block(procedure()["Before"], "mailha"):
-        site.sh(passive, line)
+    site.play("update-bluemind.guards", on=passive)
     before = below_the_mount_points(site, passive)
     # The same packages once more: what they do is the same, and the nodes stay alike.
     site.sh(passive, f"dpkg -i /var/cache/bluemind/{site.version(passive)}/*.deb")
@@ -145,58 +145,40 @@ def test_an_update_on_the_passive_node_starts_nothing_and_touches_nothing(site: 
 
 # -- the procedure of the man page --------------------------------------------------------------
 
-def procedure() -> Dict[str, List[List[str]]]:
-    """Return the commands of the man page: heading up to its first dot or blank -> blocks."""
-    found: Dict[str, List[List[str]]] = {}
-    for section in re.split(r"^\.SS ", PROCEDURE.read_text(), flags=re.MULTILINE)[1:]:
-        heading, _, text = section.partition("\n")
-        found[re.split(r"[. ]", heading)[0]] = [
-            block.replace("\\-", "-").strip().splitlines()
-            for block in re.findall(r"^\.EX\n(.*?)^\.EE$", text, re.MULTILINE | re.DOTALL)]
-    return found
-
-
-def block(blocks: List[List[str]], program: str) -> List[str]:
-    """Return the block of commands that begins with a program."""
-    [found] = [block for block in blocks if block[0].split()[0] == program]
-    return found
-
-
-def install(site: Site, node: str, blocks: List[List[str]], version: str) -> None:
+def install(site: Site, node: str, block: str, version: str) -> None:
     """Play "apt-get upgrade": the laboratory has no archive to fetch from, but the packages."""
-    assert "apt-get upgrade" in block(blocks, "apt-get")[0]
+    assert "apt-get upgrade" in runbooks.script(block)
     site.sh(node, f"dpkg -i /var/cache/bluemind/{version}/*.deb")
 
 
 def update(site: Site, shell: str, version: str, *, wizard: bool) -> None:
     """Play the procedure with crm or with pcs."""
-    steps, active, passive = procedure(), site.active, site.passive
+    active, passive = site.active, site.passive
+    assert "partition with quorum" in site.play("update-bluemind.before", on=active)
     for node in site.cluster.nodes:
-        for line in block(steps["Before"], "mailha"):
-            site.sh(node, line)
-    for line in block(steps["1"], shell):
-        site.sh(active, line)
+        site.play("update-bluemind.guards", on=node)
+    site.play({"crm": "update-bluemind.off.crm", "pcs": "update-bluemind.off.pcs"}[shell],
+              on=active)
     before = below_the_mount_points(site, passive)
-    install(site, passive, steps["2"], version)
-    assert site.sh(passive, block(steps["2"], "dpkg")[0] + "; " + PROGRAMS) == ""
+    install(site, passive, "update-bluemind.packages", version)
+    assert site.play("update-bluemind.audit", on=passive) + site.sh(passive, PROGRAMS) == ""
     assert below_the_mount_points(site, passive) == before
-    install(site, active, steps["3"], version)
+    install(site, active, "update-bluemind.packages-active", version)
     assert site.sh(active, "dpkg --audit") == ""
-    for program in ("mailha", "bmctl"):
-        for line in block(steps["4"], program):
-            site.sh(active, line)
-    [ask] = block(steps["4"], "curl")
+    site.play("update-bluemind.accept", on=active)
+    site.play("update-bluemind.restart", on=active)
+    ask = runbooks.script("update-bluemind.state")
     if wizard:
         wait_for("the upgrade to be due", lambda: "UPGRADE" in site.sh(active, ask, check=False))
         # What the setup wizard asks for when the administrator lets it.
         site.sh(active, "curl -s -X POST "
                         "http://127.0.0.1:8090/api/system/installation/_upgrade")
     wait_for("BlueMind", lambda: "CORE_STATE_RUNNING" in site.sh(active, ask, check=False))
-    for line in block(steps["5"], "dpkg-query"):
-        assert site.sh(active, line) == site.sh(passive, line)
-    for line in block(steps["6"], shell):
-        site.sh(active, line)
+    assert site.play("update-bluemind.versions", on=active) == site.play(
+        "update-bluemind.versions", on=passive)
+    site.play({"crm": "update-bluemind.on.crm", "pcs": "update-bluemind.on.pcs"}[shell], on=active)
     site.all_run(active)
+    assert "Failed Resource Actions" not in site.play("update-bluemind.look", on=active)
     site.mail_is_accepted()
     assert site.version(active) == site.version(passive) == version
 
@@ -216,14 +198,14 @@ def test_a_new_release_on_the_passive_node_alone_is_refused_and_mail_returns(sit
     """The wrong order: the packages on one node, no word, and a changeover at once."""
     active, passive = site.active, site.passive
     site.sh(passive, f"dpkg -i /var/cache/bluemind/{newer(site)[1]}/*.deb")
-    site.sh(active, f"crm_resource --move -r bluemind --node {passive}")
+    site.play("update-bluemind.move", on=active, alice=passive)
     wait_for("the refusal", lambda: [
         reason for operation, reason in site.failures().items()
         if operation.startswith(f"{SERVICES}_start") and operation.endswith(f"{passive} 5")
         # Pacemaker keeps 128 characters of a reason; the log has the remedy.
         and "newer release" in reason], timeout=LIMIT)
     assert "mailha accept-version" in site.sh(passive, "journalctl --no-pager -b")
-    site.sh(active, "crm_resource --clear -r bluemind")
+    site.play("update-bluemind.clear", on=active)
     wait_for("BlueMind where it was", lambda: _runs(site, active), timeout=LIMIT)
     site.mail_is_accepted()
     site.sh(active, f"crm_resource --cleanup -r {SERVICES} --node {passive}")

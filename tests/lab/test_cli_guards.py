@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Callable, Generator, List
 
 import pytest
+import runbooks
 from waiting import wait_for
 
 from twonode.enter import CommandFailed
@@ -189,9 +190,37 @@ def test_what_last_ran_on_the_mounted_data_decides(node: Node, ran: str, code: i
     assert withdrawn.startswith("Withdrawn" if ran.startswith("8") else "No version was accepted")
 
 
+WHOLE = """\
+property stonith-enabled=false
+primitive kopano_guard ocf:mailha:fencing-guard meta target-role=Stopped
+primitive kopano_services ocf:mailha:kopano meta target-role=Stopped
+primitive mysql_guard ocf:mailha:fencing-guard meta target-role=Stopped
+primitive mysqld ocf:pacemaker:Dummy meta target-role=Stopped
+group kopano kopano_guard kopano_services
+group mysql mysql_guard mysqld
+"""
+
+
+def test_a_node_is_guarded_before_it_takes_part_as_the_runbook_says(node: Node) -> None:
+    shown = runbooks.play(node.lab, "alice", "replace.guards", kopano_services="mail")
+    assert [line.split() for line in shown.splitlines() if line.startswith(SERVER)][-1] == [
+        SERVER, "mail", "in", "force", "enabled", "no"]
+
+
+@pytest.mark.parametrize("block", ["uninstall.delete.crm", "uninstall.delete.pcs"])
+def test_what_is_mailhas_is_taken_out_of_the_cluster_as_the_runbook_says(node: Node,
+                                                                         block: str) -> None:
+    node.lab.execute("alice", ["crm", "-F", "configure", "load", "update", "-"], timeout=60,
+                     input=WHOLE)
+    runbooks.play(node.lab, "alice", block)
+    left = node.run("cibadmin", "--query", "--scope", "resources").stdout
+    assert 'id="mysqld"' in left and 'id="kopano_' not in left and 'id="mysql_guard"' not in left
+    node.run("crm", "configure", "delete", "mysqld")
+
+
 def test_without_the_cluster_the_tool_goes_on_as_far_as_it_can(node: Node) -> None:
     """Last on purpose: bringing a node back into the cluster takes a while."""
-    node.run("systemctl", "stop", "pacemaker", "corosync")
+    runbooks.play(node.lab, "alice", "uninstall.cluster")
     said = node.mailha("guards", "on", "mail")
     assert said.returncode == 1 and "--services" in said.stderr
     said = node.mailha("guards", "on", "mail", "--services", "server")

@@ -11,13 +11,14 @@ def test_standby_moves_everything_and_nothing_moves_back_by_itself(
     before = cluster.active
     after = cluster.other(before)
     cluster.bring_to(before)
-    cluster.run("crm_standby", "-N", before, "-v", "on")
+    cluster.play("maintenance.away.crm", on=after, bob=before)
+    assert f"Node {before}: standby" in cluster.play("maintenance.wait", on=before)
     cluster.survivor_runs(after)
     cluster.mail_is_accepted()
     assert cluster.processes(before) == {}
     assert cluster.mounts(before) == []
 
-    cluster.run("crm_standby", "-N", before, "-D")
+    cluster.play("maintenance.back.pcs", on=after, bob=before)
     cluster.all_run(on=after)
     assert cluster.happenings("failed", "found", "fenced") == []
 
@@ -36,7 +37,7 @@ def test_kopano_can_be_moved_away_from_its_database(cluster: ServingCluster) -> 
 def test_crm_resource_restart_restarts_kopano_where_it_is(cluster: ServingCluster) -> None:
     node = cluster.active
     before = cluster.processes(node)
-    cluster.run("crm_resource", "-r", "kopano_services", "--restart", timeout=120)
+    cluster.play("night.restart", on=node)
     cluster.all_run()
     assert cluster.active == node
     after = cluster.processes(node)

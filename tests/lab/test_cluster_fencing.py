@@ -6,8 +6,6 @@ from __future__ import annotations
 from failover.products import kopano
 from serving_cluster import ServingCluster
 
-GUARDS = ("mysql_guard", "kopano_guard")
-
 
 def stop(cluster: ServingCluster) -> None:
     """Stop both groups."""
@@ -87,19 +85,17 @@ def test_manual_changeover_runs_on_the_named_node_and_moves_by_the_name_alone(
     cluster.all_run(on=before)
     cluster.mail_is_accepted()
 
-    # As the example's README says.
-    cluster.run("crm_standby", "-N", before, "-v", "on")
+    # As the runbook says.
+    cluster.play("maintenance.away.pcs", on=after, bob=before)
     for each in cluster.nodes:
         cluster.wait_until(f"nothing runs on {each}",
                            lambda: is_untouched(cluster, each))
     failure = cluster.await_failure("mysql_guard", "start", node=after, code=5)
     assert f"only '{before}' may run this" in failure.reason
-    for resource in ("kopano_services", *reversed(GUARDS)):
-        cluster.set_parameter(resource, "manual_node", after)
-    cluster.clean_up()
+    cluster.play("by-hand.name", on=after, alice=after)
     cluster.survivor_runs(after)
     cluster.mail_is_accepted()
-    cluster.run("crm_standby", "-N", before, "-D")
+    cluster.play("maintenance.back.crm", on=after, bob=before)
     cluster.settle()
     cluster.all_run(on=after)
     assert is_untouched(cluster, before)

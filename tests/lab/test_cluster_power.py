@@ -95,8 +95,10 @@ def test_without_power_and_controller_nothing_starts_until_somebody_confirms(
     assert cluster.mounts(survivor) == []
     assert cluster.processes(survivor) == {}
     assert {each.subject for each in cluster.happenings("started") if each.when >= pulled} == set()
+    shown = cluster.play("no-power.look", on=survivor, bob=node)
+    assert f"Node {node}: UNCLEAN (offline)" in shown and f"of {node} " in shown
 
-    cluster.run("stonith_admin", "--confirm", node, node=survivor)
+    assert cluster.play("no-power.confirm", on=survivor, bob=node) == ""
     cluster.survivor_runs(survivor)
     cluster.mail_is_accepted()
     cluster.lab.plug_in(node)

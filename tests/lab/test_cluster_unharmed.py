@@ -20,7 +20,8 @@ def test_in_maintenance_mode_nothing_is_touched_neither_then_nor_afterwards(
         cluster: ServingCluster) -> None:
     node = cluster.active
     before = cluster.processes(node)
-    cluster.set_property("maintenance-mode", "true")
+    for block in ("hands.off.crm", "hands.off.pcs"):
+        cluster.play(block, on=node)
     cluster.settle()
     cluster.kill(node, "kopano-ical", "kopano-gateway")
     cluster.wait_until("they are dead", lambda: cluster.processes(node).keys().isdisjoint(
@@ -33,8 +34,8 @@ def test_in_maintenance_mode_nothing_is_touched_neither_then_nor_afterwards(
     assert cluster.processes(node).keys() == before.keys() - {"kopano-ical", "kopano-gateway"}
 
     cluster.run("systemctl", "start", "kopano-ical", "kopano-gateway", node=node)
-    cluster.clean_up()
-    cluster.set_property("maintenance-mode", "false")
+    for block in ("hands.on.crm", "hands.on.pcs"):
+        cluster.play(block, on=node)
     cluster.settle()
     cluster.kopano_runs(on=node)
     after = cluster.processes(node)

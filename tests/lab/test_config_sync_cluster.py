@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+import runbooks
 from failover import configuration
 from failover.replication import Pairing
 from twonode.lab import Lab
@@ -253,6 +254,52 @@ def test_the_survivor_has_what_was_acknowledged_and_sets_aside_what_was_not(lab:
                           "cat /var/lib/mailha/sync/sync/kept/etc/postfix/virtual~*~unsent")
     wait_for("the finding", lambda: any("had not sent" in each for each in findings(lab)))
     assert runs_on(lab, "bob")
+
+
+NEW_MACHINE = """
+systemctl stop pacemaker corosync
+SYSTEMCTL_SKIP_SYSV=1 systemctl disable pacemaker corosync
+rm -rf /etc/corosync/corosync.conf /etc/corosync/authkey /var/lib/corosync/* \
+    /var/lib/pacemaker/cib/* /etc/mailha /var/lib/mailha /run/mailha /root/.ssh \
+    /etc/ssh/ssh_host_* /etc/app /etc/postfix
+mkdir -p /etc/app /etc/postfix /root/.ssh
+chmod 700 /root/.ssh
+ssh-keygen -q -A
+systemctl restart ssh
+"""
+"""Makes of a node one on which all packages are installed and nobody has done anything yet."""
+
+
+def test_a_node_that_is_replaced_is_a_full_member_after_the_runbook(lab: Lab) -> None:
+    gone, survivor = "alice", "bob"
+    play = functools.partial(runbooks.play, lab, bob=gone, alice=survivor)
+    wait_for("both nodes", lambda: len(lab.online(survivor)) == 2)
+    # The administrator's own way from node to node, which knew the old one.
+    sh(lab, survivor, f"cd /root/.ssh; ssh-keygen -q -N '' -t ed25519 -f id_ed25519; "
+       f"ssh-keyscan {gone} >known_hosts 2>/dev/null; "
+       "echo 'StrictHostKeyChecking accept-new' >config")
+    for block in ("replace.standby.crm", "replace.standby.pcs"):
+        play(survivor, block)
+    sh(lab, gone, NEW_MACHINE)
+    lab.copy_in(gone, "/root/.ssh/authorized_keys",
+                sh(lab, survivor, "cat /root/.ssh/id_ed25519.pub").encode(), mode=0o600)
+    wait_for("its absence", lambda: lab.online(survivor) == {survivor})
+
+    play(survivor, "replace.files")
+    play(gone, "replace.join")
+    wait_for("both nodes", lambda: len(lab.online(survivor)) == 2)
+    assert f"Node {gone}: standby" in play(gone, "replace.joined")
+    assert f"{gone} " in play(survivor, "replace.pair")
+    assert sh(lab, gone, "cat /etc/app/common") == sh(lab, survivor, "cat /etc/app/common")
+    play(survivor, "replace.fence")
+    wait_for("both nodes", lambda: len(lab.online(survivor)) == 2)
+    assert runs_on(lab, survivor)
+    for block in ("replace.online.crm", "replace.online.pcs"):
+        play(survivor, block)
+    wait_for("a full member", lambda: state(lab, survivor).find(
+        f"nodes/node[@name='{gone}'][@online='true'][@standby='false'][@pending='false']")
+        is not None)
+    assert runs_on(lab, survivor)
 
 
 def is_up(lab: Lab, node: str) -> bool:
