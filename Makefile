@@ -5,6 +5,7 @@
 #     make install DESTDIR=/tmp/root    into a directory, for a package
 #     sudo make uninstall               takes away what "install" has laid
 #     make check                        types, style and unit tests
+#     make metadata                     records the public names anew, for review
 #
 # Nothing is enabled, started or stopped by any of them.
 
@@ -30,7 +31,7 @@ modules := $(shell cd lib && find mailha -name '*.py' | sort)
 examples := $(shell find examples -type f | sort)
 pages := $(patsubst man/%.in,%,$(wildcard man/*.[78].in))
 
-.PHONY: all install uninstall check
+.PHONY: all install uninstall check metadata
 
 all:
 	@echo "There is nothing to build: sudo make install"
@@ -62,3 +63,9 @@ uninstall:
 
 check:
 	tests/run lint unit
+
+metadata:
+	for agent in $(agents); do \
+	    agents/$$agent meta-data > tests/unit/data/metadata/$$agent.xml || exit 1; done
+	for agent in $(notdir $(wildcard fence/*)); do \
+	    fence/$$agent -o metadata > tests/unit/data/metadata/$$agent.xml || exit 1; done

@@ -35,6 +35,10 @@ PCS_SCHEMA = "/usr/share/pcs/data/ocf-1.1.rng"
 OCF_SCHEMA = "/usr/share/pacemaker/api/ocf-ra-1.1.rng"
 """Part of Pacemaker from version 3 on."""
 
+OLD_SCHEMAS = {"--dtdvalid": "/usr/share/resource-agents/ra-api-1.dtd",
+               "--relaxng": "/usr/share/resource-agents/metadata.rng"}
+"""Of resource-agents, which knows OCF 1.0 only, as xmllint takes them."""
+
 VALID = "/document.xml validates\n"
 """What xmllint says of a good document."""
 
@@ -153,6 +157,31 @@ def test_the_meta_data_are_valid_for_the_schema_of_pcs(machine: Sandbox, agent: 
         assert not machine.path(PCS_SCHEMA).exists()    # its pcs checks nothing by a schema
         return
     assert validates(machine, PCS_SCHEMA, metadata(machine, agent)) == (True, VALID)
+
+
+@every_agent
+@pytest.mark.parametrize("option", OLD_SCHEMAS)
+def test_the_schemas_of_resource_agents_refuse_nothing_but_what_ocf_1_1_has_brought(
+        machine: Sandbox, agent: str, option: str) -> None:
+    root = ElementTree.fromstring(metadata(machine, agent))
+    take_out_what_ocf_1_1_has_brought(root)
+    machine.path("/document.xml").write_text(ElementTree.tostring(root, "unicode"))
+    done = run(machine, "xmllint", "--noout", option, OLD_SCHEMAS[option], "/document.xml")
+    assert done.returncode == 0, done.stderr
+
+
+def take_out_what_ocf_1_1_has_brought(root: Element) -> None:
+    for parameter in root.iter("parameter"):
+        for attribute in ("reloadable", "unique-group"):
+            parameter.attrib.pop(attribute, None)
+        for content in parameter.iterfind("content[@type='select']"):
+            content.set("type", "string")
+            content[:] = []
+            content.text = None
+    actions = root.find("actions")
+    assert actions is not None
+    for action in actions.findall("action[@name='reload-agent']"):
+        actions.remove(action)
 
 
 def swap_descriptions(root: Element) -> None:
