@@ -17,6 +17,14 @@ from twonode.bare import BareSandbox
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text()
+PARAMETERS = {"bluemind": "bluemind-shared-storage", "config-sync": "config-sync",
+              "cyrus": "cyrus-buddies", "cyrus-storage": "cyrus-shared-storage",
+              "kopano": "kopano-shared-storage"}
+"""Agent -> the folder of examples whose README has a table of its parameters."""
+
+PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("examples/**/*.md"),
+                *CHECKOUT.glob("bench/*.md")])
+
 LIMIT = 60
 
 
@@ -71,8 +79,7 @@ def test_the_tool_finds_the_library_after_the_installation(installed: BareSandbo
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("agent", ["bluemind", "config-sync", "cyrus", "kopano",
-                                   "cyrus-storage"])
+@pytest.mark.parametrize("agent", PARAMETERS)
 def test_every_parameter_that_is_named_exists_with_that_default(
         installed: BareSandbox, agent: str) -> None:
     described = installed.run(["crm_resource", "--show-metadata", f"ocf:mailha:{agent}"],
@@ -80,7 +87,8 @@ def test_every_parameter_that_is_named_exists_with_that_default(
     defaults: Dict[str, str] = {
         parameter.get("name", ""): parameter.find("content").get("default", "")  # type: ignore
         for parameter in ElementTree.fromstring(described).iter("parameter")}
-    table = README.partition(f"| parameter of `{agent}` |")[2].partition("\n\n")[0]
+    page = (CHECKOUT / "examples" / PARAMETERS[agent] / "README.md").read_text()
+    table = page.partition(f"| parameter of `{agent}` |")[2].partition("\n\n")[0]
     named: Dict[str, str] = {}
     for names, values in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]*)\|", table, re.MULTILINE):
         words = re.findall(r"\w+", names)
@@ -103,6 +111,19 @@ def test_continuous_integration_calls_the_test_command() -> None:
     assert "exec sudo tests/run\n" in (CHECKOUT / ".ci/run").read_text()
 
 
-def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (CHECKOUT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("folder", re.findall(r"cp -r /usr/share/doc/mailha/(\S+)", README))
+def test_every_configuration_to_begin_with_is_installed(
+        installed: BareSandbox, folder: str) -> None:
+    place = installed.path(f"/usr/share/doc/mailha/{folder}")
+    assert (place / "cluster.crm").exists() and (place / "cluster.pcs.sh").exists()
+
+
+def test_contributing_fits_one_screen() -> None:
+    lines = (CHECKOUT / "CONTRIBUTING.md").read_text().splitlines()
+    assert len(lines) <= 40 and max(map(len, lines)) <= 220
