@@ -63,16 +63,17 @@ def test_each_of_the_other_services_is_missed_and_recovered(cluster: ServingClus
 def look_at_night(cluster: ServingCluster, node: str) -> None:
     """Play the runbook of the first failure at night, after one of Kopano's services on a node."""
     shown = cluster.play("night.look", on=cluster.other(node))
-    assert "partition with quorum" in shown and "fail-count=1" in shown
-    assert "Failed Resource Actions" in shown and "monitor: kopano-monitor.service" in shown
+    assert "partition with quorum" in shown and "kopano_services: migration-threshold" in shown
+    assert "Failed Resource Actions" in shown and "kopano-monitor.service" in shown
     log = cluster.play("night.log", on=node)
     assert "ocf-exit-reason:" in log and "kopano(kopano_services)" in log
     assert "fence_ipmi[" in cluster.play("night.fencing", on=node)
     links = cluster.play("night.links", on=node)
-    assert "connected" in links and "disconnected" not in links and "Quorate:          Yes" in links
+    assert "connected" in links and "Quorate:          Yes" in links
     below = cluster.play("night.below", on=node)
     assert "/var/lib/kopano" in below and "kopano-server.service   kopano_services" in below
-    assert "Failed Resource Actions" not in cluster.play("night.forgive", on=node)
+    forgiven = cluster.play("night.forgive", on=node)
+    assert "kopano_services: migration-threshold" not in forgiven
 
 
 def test_a_database_that_dies_is_recovered_and_kopano_restarts_once_for_the_order_alone(
