@@ -56,8 +56,9 @@ _TRACES = ("etc/hosts", "var/cache", "var/log", "var/lib/dpkg/lock", "var/lib/dp
 LIMIT = 600.0
 """Seconds that building or installing may take on a busy machine; here ten and three."""
 
-UNWANTED_AFTER = 24 * 3600.0
-"""Seconds after which a package that nobody asked for any more is removed."""
+UNWANTED_AFTER = 6 * 3600.0
+"""Seconds after which a package that nobody asked for any more is removed: each is 7 MiB, and there
+is a new one for every change of the checkout."""
 
 
 class PackageFailed(layer.LayerFailed):
