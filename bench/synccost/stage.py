@@ -13,6 +13,7 @@ import time
 from typing import Callable, Dict, Iterator, List, Sequence
 
 from sidebyside import machine
+from sidebyside.spread import spread
 from twonode import image, layer
 from twonode.pair import Pair, Peer
 
@@ -149,7 +150,8 @@ def running(progress: Callable[[str], None]) -> Iterator[Stage]:
         source, target = map(Node, pair.peers)
         _let_in(source, target)
         facts = [machine.describe(),
-                 f"Debian {SUITE}: {', '.join(source.shell(VERSIONS).splitlines())}"]
+                 f"Debian {SUITE}: {', '.join(source.shell(VERSIONS).splitlines())}",
+                 f"an empty Python program takes {_empty_program() * 1e3:.0f} ms"]
         yield Stage(source, target, facts)
 
 
@@ -160,7 +162,22 @@ def rsh(target: Node, *, shared: bool) -> Sequence[str]:
             "-oLogLevel=ERROR", *(multiplex if shared else ())]
 
 
+def _empty_program() -> float:
+    """Return the seconds that an empty Python program takes, to compare machines and hours."""
+    found = []
+    for _ in range(9):
+        began = time.monotonic()
+        subprocess.run(["/usr/bin/python3", "-I", "-c", "pass"], timeout=LIMIT, check=True)
+        found.append(time.monotonic() - began)
+    return spread(found).median
+
+
 def _let_in(source: Node, target: Node) -> None:
+    """Let the source's root in on the target, whose SSH server is set up as Debian's package does.
+    """
+    target.peer.stop_ssh()
+    target.shell("sed -i 's/^UsePAM .*/UsePAM yes/' /etc/ssh/sshd_config")
+    target.peer.start_ssh()
     source.shell(f"ssh-keygen -q -t ed25519 -N '' -f {KEY}")
     target.write("/root/.ssh/authorized_keys", source.sandbox.path(f"{KEY}.pub").read_text(), 0o600)
 
