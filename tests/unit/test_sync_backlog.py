@@ -41,6 +41,17 @@ def test_what_is_added_is_taken_once(backlog: Backlog) -> None:
     assert backlog.size() == 0 and backlog.age() == 0.0
 
 
+def test_the_moment_of_an_acknowledgement_is_that_of_the_answer(backlog: Backlog, clock: Clock
+                                                               ) -> None:
+    backlog.add(["/etc/a"])
+    backlog.take(10)
+    clock.now = 102.0
+    backlog.done(["/etc/a"], 101.0)         # it was worked on since
+    assert backlog.acknowledged == 101.0
+    backlog.done([])                        # there was nothing to be asked
+    assert backlog.acknowledged == 102.0
+
+
 def test_the_oldest_is_taken_first(backlog: Backlog, clock: Clock) -> None:
     backlog.add(["/etc/old"])
     clock.now += 3
