@@ -40,6 +40,13 @@ class Measured:
         """Return the median over the changes of all kinds; None if half of them never arrived."""
         return middle(self.arrivals())
 
+    def summary(self) -> str:
+        """Return one line for whoever waits: medians in milliseconds."""
+        shown = [f"{value * 1e3:.1f} ms" if value is not None else "never"
+                 for value in (self.median(), middle(self.burst), middle(self.contended))]
+        return (f"{self.name}: a change after {shown[0]}, a thousand after {shown[1]}, with a "
+                f"writer {shown[2]}; loses in {self.losses()} of {len(self.lost)} cases")
+
     def losses(self) -> int:
         """Return in how many cases something was lost."""
         return sum(1 for lost, _ in self.lost.values() if lost)

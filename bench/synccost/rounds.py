@@ -13,7 +13,7 @@ from synccost.contestant import Contestant, Running
 from synccost.figures import Measured
 from synccost.stage import Stage
 
-TURNS = 5
+TURNS = 3
 """How often a round makes each kind of change..."""
 
 TURNS_TOGETHER = 1
@@ -31,6 +31,7 @@ def run(stage: Stage, contestants: Sequence[Contestant], rounds: int, say: Calla
             say(f"round {number + 1} of {rounds}: {contestant.name}")
             _round(stage, contestant, results[contestant.name], number,
                    last=number == rounds - 1, disk_too=contestant is contestants[0])
+            say(f"so far: {results[contestant.name].summary()}")
     return results
 
 
