@@ -14,6 +14,8 @@ import pytest
 from mailha import errors
 from mailha.sync import judging, replica, reporting, sender, sending
 from mailha.sync.manifest import Manifest
+from mailha.sync.peers import Peer
+from mailha.sync.questions import Question
 from mailha.sync.state import State
 from mailha.sync.trouble import ConnectionLost
 from sync_pair_of_nodes import Nodes
@@ -498,6 +500,18 @@ def test_a_sender_that_begins_anew_is_never_gone(
     assert "STOPPING=1" not in told and told.count("READY=1") == 2
     nodes.stop()
     assert "STOPPING=1" in told and not is_locked(nodes.alice)
+
+
+def test_who_asks_a_sender_that_ends_is_answered_at_once(nodes: Nodes) -> None:
+    # A monitor that met a reload waited for its whole time.
+    peer = replica.Replica(Peer("bob", "192.0.2.2"), None)      # type: ignore[arg-type]
+    early, late = Question(), Question()
+    peer.ask(early)
+    peer.stop()
+    peer.run()
+    peer.ask(late)
+    for question in (early, late):
+        assert question.wait(0.0) and "begins anew" in str(question.failure)
 
 
 def is_locked(node: Any) -> bool:

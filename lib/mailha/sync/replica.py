@@ -20,6 +20,7 @@ from mailha.sync.channel import Channel
 from mailha.sync.emptied import Guard
 from mailha.sync.exchange import FOREIGN, Difference, Exchange, Outcome
 from mailha.sync.peers import Peer
+from mailha.sync.questions import Question, Questions
 from mailha.sync.scanning import Scan, Scanner
 from mailha.sync.trouble import ConnectionLost, Refused, Silent
 
@@ -73,32 +74,6 @@ class Surroundings:
         self.changed = changed
 
 
-class Question:
-    """Somebody waits for a comparison of both sides, or for a push.
-
-    push: bring the peer to what is here first. force: without a limit for deletions. found: the
-    differences that there were. failure: why it could not be done.
-    """
-
-    def __init__(self, *, push: bool = False, force: bool = False,
-                 progress: Callable[[int, int], None] = lambda done, of: None) -> None:
-        self.push = push
-        self.force = force
-        self.progress = progress
-        self.found: list[Difference] = []
-        self.failure: errors.MailhaError | None = None
-        self._answered = threading.Event()
-
-    def answer(self, failure: errors.MailhaError | None = None) -> None:
-        """Let whoever waits go on."""
-        self.failure = failure
-        self._answered.set()
-
-    def wait(self, timeout: float) -> bool:
-        """Wait for the answer; tell whether it came."""
-        return self._answered.wait(timeout)
-
-
 class Replica(threading.Thread):
     """A peer.
 
@@ -128,8 +103,7 @@ class Replica(threading.Thread):
         self.verified = 0.0
         self._surroundings = surroundings
         self._channel = Channel(peer)
-        self._questions: list[Question] = []
-        self._lock = threading.Lock()
+        self._questions = Questions()
         self._begun = threading.Event()
         self._stopping = False
         self._unstable: dict[str, float] = {}
@@ -138,8 +112,7 @@ class Replica(threading.Thread):
 
     def ask(self, question: Question) -> None:
         """Put a question to the peer; it is answered in any case, if only by why there is none."""
-        with self._lock:
-            self._questions.append(question)
+        self._questions.put(question)
         self._wake()
 
     def stop(self) -> None:
@@ -190,6 +163,7 @@ class Replica(threading.Thread):
                 self._fail(failure)
                 self._wait(LONGEST_PAUSE, answering=failure)
         self._channel.close()
+        self._questions.end()
 
     def _serve(self, exchange: Exchange) -> None:
         """Serve an open connection. Raises errors.MailhaError when it is over."""
@@ -208,7 +182,7 @@ class Replica(threading.Thread):
             if paths:
                 self._send(exchange, paths)
                 continue
-            question = self._next_question()
+            question = self._questions.next()
             if question is not None:
                 self._answer(exchange, question)
                 continue
@@ -354,10 +328,6 @@ class Replica(threading.Thread):
             self.conflicts, self.set_aside = exchange.conflicts, exchange.set_aside
             self._surroundings.changed()
 
-    def _next_question(self) -> Question | None:
-        with self._lock:
-            return self._questions.pop(0) if self._questions else None
-
     def _wait_for(self, exchange: Exchange, seconds: float) -> bool:
         """Wait for something to do; tell whether there is. Raises when the receiver ends."""
         ready = select.select([self._wake_reader, exchange.fileno()], [], [], seconds)[0]
@@ -371,10 +341,7 @@ class Replica(threading.Thread):
         """Wait without a connection; who asks meanwhile is told why there is none."""
         end = time.monotonic() + seconds
         while not self._stopping:
-            question = self._next_question()
-            while question is not None:
-                question.answer(answering)
-                question = self._next_question()
+            self._questions.refuse(answering)
             left = end - time.monotonic()
             if left <= 0 or self._retry_now:
                 break

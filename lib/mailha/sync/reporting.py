@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Mapping
 from mailha import errors
 from mailha.sync.control import Handler, Tell
 from mailha.sync.exchange import AGREED, FOREIGN, Difference
-from mailha.sync.replica import IN_STEP, PAUSED, Question, Replica
+from mailha.sync.questions import Question
+from mailha.sync.replica import IN_STEP, PAUSED, Replica
 
 if TYPE_CHECKING:
     from mailha.sync.sending import Sender
