@@ -289,7 +289,10 @@ def test_a_node_that_is_replaced_is_a_full_member_after_the_runbook(lab: Lab) ->
     play(gone, "replace.join")
     wait_for("both nodes", lambda: len(lab.online(survivor)) == 2)
     assert f"Node {gone}: standby" in play(gone, "replace.joined")
-    assert f"{gone} " in play(survivor, "replace.pair")
+    assert gone in play(survivor, "replace.pair")
+    wait_for("the configuration on it", lambda: attribute(
+        lab, "state", survivor) == f"{gone} in step")
+    assert gone in play(survivor, "replace.synced")
     assert sh(lab, gone, "cat /etc/app/common") == sh(lab, survivor, "cat /etc/app/common")
     play(survivor, "replace.fence")
     wait_for("both nodes", lambda: len(lab.online(survivor)) == 2)
