@@ -41,8 +41,8 @@ def test_what_is_added_is_taken_once(backlog: Backlog) -> None:
     assert backlog.size() == 0 and backlog.age() == 0.0
 
 
-def test_the_moment_of_an_acknowledgement_is_that_of_the_answer(backlog: Backlog, clock: Clock
-                                                               ) -> None:
+def test_the_moment_of_an_acknowledgement_is_that_of_the_answer(
+        backlog: Backlog, clock: Clock) -> None:
     backlog.add(["/etc/a"])
     backlog.take(10)
     clock.now = 102.0
