@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """incron, which runs rsync over the whole directory at every event, as guides on the web have it.
 
-It brings nothing over when it starts, so rsync is run once by hand before.
+It brings nothing over when it starts, so rsync is run once by hand before. At most one rsync runs
+and one waits: without that, a thousand changes start a thousand of them, which delete each other's
+temporary files and bring the whole machine to a halt.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ def setup(stage: Stage) -> Iterator[Running]:
     """Run it."""
     way = " ".join(rsh(stage.target, shared=True))
     stage.source.write(PROGRAM, "#!/bin/sh\n"
+                       "exec 8> /run/push-tree.next 9> /run/push-tree.now\n"
+                       "flock -n 8 || exit 0\n"
+                       "flock 9\n"
+                       "exec 8>&-\n"
                        f"exec rsync -aX --delete -e '{way}' {TREE}/ "
                        f"root@{stage.target.name}:{TREE}/\n", 0o755)
     stage.source.write(TABLE, f"{TREE} {','.join(EVENTS)} {PROGRAM}\n")
