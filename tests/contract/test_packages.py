@@ -195,7 +195,7 @@ def test_a_removal_is_refused_while_a_resource_runs_and_says_how_to_go_on(
 
 
 UPGRADES = int(os.environ.get("MAILHA_UPGRADES", "8"))
-"""One takes seconds, mostly to compile. MAILHA_UPGRADES=100 of this test: 12,267 monitors, none failed."""
+"""One takes seconds, mostly to compile. With MAILHA_UPGRADES=100: 12,267 monitors, none failed."""
 
 
 def test_upgrades_fail_no_monitor(installed: BareSandbox, deb: str) -> None:
