@@ -6,8 +6,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Sequence, Union
 
-from mailha.sync import wire
-from mailha.sync.entry import FILE, Entry
+from mailha.sync.connection import wire
+from mailha.sync.files.entry import FILE, Entry
 
 PATIENCE = 60.0
 RESOURCE = "config"

@@ -18,7 +18,7 @@ RUN = f"/run/mailha/sync/{RESOURCE}"
 SETTINGS = f"""
 import sys
 sys.path.insert(0, "/usr/lib/ocf/lib")
-from mailha.sync.settings import Settings
+from mailha.sync.files.settings import Settings
 from mailha.system.machine import Machine
 Settings(resource="{RESOURCE}", node=sys.argv[1], generation=int(sys.argv[2]), profile="",
          include=("{TREE}",), exclude=(), floating=(), peers=()).write(Machine())

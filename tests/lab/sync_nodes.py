@@ -34,7 +34,7 @@ LIMIT = 120.0
 SETTINGS = """
 import json, sys
 sys.path.insert(0, "/usr/lib/ocf/lib")
-from mailha.sync.settings import Settings
+from mailha.sync.files.settings import Settings
 from mailha.system.machine import Machine
 given = json.load(sys.stdin)
 names = [given.pop(name) for name in ("resource", "node", "generation")]

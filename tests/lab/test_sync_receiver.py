@@ -15,7 +15,7 @@ from typing import Any, Dict, Generator, Iterator
 
 import pytest
 
-from mailha.sync.entry import DIRECTORY, Entry
+from mailha.sync.files.entry import DIRECTORY, Entry
 from storage_sandbox import StorageSandbox
 from sync_sender import RESOURCE, Sender, file_of
 from waiting import wait_for
@@ -25,7 +25,7 @@ _numbers = itertools.count()
 _SERVE = """
 import sys
 sys.path.insert(0, "/usr/lib/ocf/lib")
-from mailha.sync.receiving import serve
+from mailha.sync.passive.receiving import serve
 from mailha.system.machine import Machine
 serve(Machine(), 0, 1)
 """

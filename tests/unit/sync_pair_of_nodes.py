@@ -14,12 +14,14 @@ from typing import Any, Callable, Mapping
 import pytest
 
 from mailha import errors
-from mailha.sync import control, peers, receiving, sending, status
-from mailha.sync.channel import Channel
-from mailha.sync.peers import Peer
-from mailha.sync.sending import Sender
-from mailha.sync.settings import Settings
-from mailha.sync.wire import Stream
+from mailha.sync.active import control, sending, status
+from mailha.sync.active.sending import Sender
+from mailha.sync.connection import peers
+from mailha.sync.connection.channel import Channel
+from mailha.sync.connection.peers import Peer
+from mailha.sync.connection.wire import Stream
+from mailha.sync.files.settings import Settings
+from mailha.sync.passive import receiving
 from sync_receiver import RESOURCE, ReceivingNode
 
 LONG = 60.0

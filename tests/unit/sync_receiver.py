@@ -12,8 +12,8 @@ import threading
 from pathlib import Path
 from typing import Any, Iterator
 
-from mailha.sync import receiving
-from mailha.sync.entry import DIRECTORY, SYMLINK, Entry
+from mailha.sync.files.entry import DIRECTORY, SYMLINK, Entry
+from mailha.sync.passive import receiving
 from mailha.sync.places import Places
 from mailha.system.machine import Machine
 from sync_sender import PATIENCE, RESOURCE, Sender, file_of
@@ -55,7 +55,7 @@ class ReceivingNode:
 
     def kept(self) -> list[str]:
         """Return the kept copies: the path each is of, and why it was kept, sorted."""
-        from mailha.sync.kept import Kept
+        from mailha.sync.passive.kept import Kept
         return sorted(f"{copy.path} {copy.why}"
                       for copy in Kept(self.machine, self.places).listing())
 

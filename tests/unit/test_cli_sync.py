@@ -14,7 +14,7 @@ import pytest
 from cli_machine import Said
 from mailha.cli.main import perform
 from mailha.cli.terminal import Terminal
-from mailha.sync import sender as sender_of
+from mailha.sync.active import sender as sender_of
 from mailha.sync.state import State
 from sync_pair_of_nodes import Nodes
 from sync_receiver import RESOURCE, ReceivingNode

@@ -20,7 +20,9 @@ from mailha.agents.config_sync.parameters import contradictions
 from mailha.cluster.cib import QUERY
 from mailha.ocf import Call
 from mailha.ocf.output import Output
-from mailha.sync import control, receiving, sender, settings, status
+from mailha.sync.active import control, sender, status
+from mailha.sync.files import settings
+from mailha.sync.passive import receiving
 from mailha.sync.places import Places
 from mailha.system.child_failures import ChildTimedOut
 from mailha.system.children import Finished

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from mailha.sync.backlog import Backlog
+from mailha.sync.active.backlog import Backlog
 
 
 class Clock:

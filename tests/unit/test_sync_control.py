@@ -13,10 +13,10 @@ from typing import Any, Iterator, Mapping
 import pytest
 
 from mailha import errors
-from mailha.sync import control, status
-from mailha.sync.control import NoSender, Server, Tell
-from mailha.system.unixpaths import through_directory
+from mailha.sync.active import control, status
+from mailha.sync.active.control import NoSender, Server, Tell
 from mailha.system.machine import Machine
+from mailha.system.unixpaths import through_directory
 
 LONG = 60.0
 

@@ -10,9 +10,9 @@ from typing import Iterator, List
 
 import pytest
 
-from mailha.sync import durable
-from mailha.sync.durable import FEW, LITTLE, Syncer
-from mailha.sync.mounts import MountTable
+from mailha.sync.files.mounts import MountTable
+from mailha.sync.passive import durable
+from mailha.sync.passive.durable import FEW, LITTLE, Syncer
 from mailha.system.machine import Machine
 
 

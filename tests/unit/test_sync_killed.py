@@ -18,7 +18,7 @@ from sync_receiver import ReceivingNode
 from sync_sender import Sender
 
 from mailha import errors
-from mailha.sync import receiving
+from mailha.sync.passive import receiving
 
 STEPS = ("open", "write", "fsync", "rename", "link", "unlink", "mkdir", "rmdir", "symlink",
          "fchmod", "fchown", "chown", "utime", "makedirs")

@@ -13,9 +13,9 @@ import pytest
 from cli_machine import call
 from fake_machine import FakeMachine
 from mailha import errors
-from mailha.sync import meeting, pairing, peers, ssh
-from mailha.sync.pairing import AUTHORIZED_KEYS, Offer
-from mailha.sync.peers import KEY, KNOWN_HOSTS, Peer
+from mailha.sync.connection import meeting, pairing, peers, ssh
+from mailha.sync.connection.pairing import AUTHORIZED_KEYS, Offer
+from mailha.sync.connection.peers import KEY, KNOWN_HOSTS, Peer
 
 PROGRAM = "/usr/sbin/mailha"
 

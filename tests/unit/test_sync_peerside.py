@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as some
 
-from mailha.sync.peerside import PeerSide
+from mailha.sync.active.peerside import PeerSide
 
 PATHS = some.lists(some.sampled_from("ab"), min_size=1, max_size=4).map(
     lambda parts: "/" + "/".join(parts))

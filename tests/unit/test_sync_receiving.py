@@ -15,13 +15,15 @@ import pytest
 from sync_receiver import ReceivingNode
 from sync_sender import PATIENCE
 
-from mailha.sync import judging, packages, receiving, thinning, wire
-from mailha.sync.crossing import common
-from mailha.sync.kept import Kept
+from mailha.sync import packages
+from mailha.sync.connection import wire
+from mailha.sync.files.selection import Selection
+from mailha.sync.files.settings import Settings
 from mailha.sync.manifest import Manifest
+from mailha.sync.passive import judging, receiving, thinning
+from mailha.sync.passive.crossing import common
+from mailha.sync.passive.kept import Kept
 from mailha.sync.places import Places
-from mailha.sync.selection import Selection
-from mailha.sync.settings import Settings
 from mailha.sync.state import State, locked
 from mailha.system.child_failures import ChildFailed
 from mailha.system.children import Finished

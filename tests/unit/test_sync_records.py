@@ -15,13 +15,14 @@ from hypothesis import strategies as some
 from sync_receiver import ReceivingNode
 
 from mailha import errors
-from mailha.sync import debouncing, packages, state
-from mailha.sync.debouncing import Debounced
-from mailha.sync.generation import AttributeCounter, CounterDamaged, FileCounter
-from mailha.sync.hooks import Hooks
-from mailha.sync.kept import Kept
+from mailha.sync import packages, state
+from mailha.sync.active.generation import AttributeCounter, CounterDamaged, FileCounter
+from mailha.sync.files.selection import Selection
 from mailha.sync.manifest import Manifest
-from mailha.sync.selection import Selection
+from mailha.sync.passive import debouncing
+from mailha.sync.passive.debouncing import Debounced
+from mailha.sync.passive.hooks import Hooks
+from mailha.sync.passive.kept import Kept
 from mailha.sync.state import Busy, State, locked
 from mailha.system.child_failures import ChildFailed, ChildTimedOut
 from mailha.system.children import Finished

@@ -8,7 +8,7 @@ from typing import List
 import pytest
 
 from fake_machine import FakeMachine, Program
-from mailha.sync import rivals
+from mailha.sync.active import rivals
 
 ROOTS = ("/etc", "/var/lib/bm-ca")
 

@@ -11,12 +11,12 @@ import pytest
 from sync_receiver import ReceivingNode
 
 from mailha import errors
-from mailha.sync.beneath import MOST_OPEN, Beneath, NoParent, NotADirectory
-from mailha.sync.emptied import Guard
-from mailha.sync.entry import Entry
-from mailha.sync.identity import Identity
-from mailha.sync.scanning import Gone, LeftOut, Scanner, Unstable, Withheld
-from mailha.sync.selection import Selection
+from mailha.sync.active.emptied import Guard
+from mailha.sync.files.beneath import MOST_OPEN, Beneath, NoParent, NotADirectory
+from mailha.sync.files.entry import Entry
+from mailha.sync.files.identity import Identity
+from mailha.sync.files.scanning import Gone, LeftOut, Scanner, Unstable, Withheld
+from mailha.sync.files.selection import Selection
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from hypothesis import strategies as some
 
 from mailha import errors
 from mailha.profiles.configuration import PROFILES
-from mailha.sync.hooks import SERVICES
-from mailha.sync.identity import Identity, full_name, gather
-from mailha.sync.never import NEVER, Rule
-from mailha.sync.selection import Selection, build
+from mailha.sync.files.identity import Identity, full_name, gather
+from mailha.sync.files.never import NEVER, Rule
+from mailha.sync.files.selection import Selection, build
+from mailha.sync.passive.hooks import SERVICES
 from mailha.sync.trouble import ProtocolError
 from mailha.system.machine import Machine
 

@@ -12,10 +12,11 @@ from typing import Any, Iterator
 import pytest
 
 from mailha import errors
-from mailha.sync import judging, replica, reporting, sender, sending
+from mailha.sync.active import replica, reporting, sender, sending
+from mailha.sync.active.questions import Question
+from mailha.sync.connection.peers import Peer
 from mailha.sync.manifest import Manifest
-from mailha.sync.peers import Peer
-from mailha.sync.questions import Question
+from mailha.sync.passive import judging
 from mailha.sync.state import State
 from mailha.sync.trouble import ConnectionLost
 from sync_pair_of_nodes import Nodes

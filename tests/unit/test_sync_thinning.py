@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailha.sync import thinning
-from mailha.sync.kept import OPEN, Copy
-from mailha.sync.thinning import surplus
+from mailha.sync.passive import thinning
+from mailha.sync.passive.kept import OPEN, Copy
+from mailha.sync.passive.thinning import surplus
 
 NOW = calendar.timegm((2026, 11, 21, 12, 0, 0))
 

@@ -16,8 +16,8 @@ from typing import Callable, Iterator, List
 import pytest
 
 from mailha import errors
-from mailha.sync import watching
-from mailha.sync.watching import Watching
+from mailha.sync.active import watching
+from mailha.sync.active.watching import Watching
 
 
 class Clock:

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as some
 from sync_receiver import ReceivingNode
 
-from mailha.sync import acl, wire
-from mailha.sync.entry import FILE, SYMLINK, Entry
-from mailha.sync.owners import Owners, OwnerUnknown
-from mailha.sync.spool import Spool
+from mailha.sync.connection import wire
+from mailha.sync.files import acl
+from mailha.sync.files.entry import FILE, SYMLINK, Entry
+from mailha.sync.files.owners import Owners, OwnerUnknown
+from mailha.sync.passive.spool import Spool
 from mailha.sync.trouble import ConnectionLost, ProtocolError, Silent
 
 SOON = 60.0
@@ -214,7 +215,7 @@ class TestOwners:
 def test_what_does_not_fit_into_memory_waits_in_a_file_without_a_name(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import hashlib
-    monkeypatch.setattr("mailha.sync.spool.IN_MEMORY", 10)
+    monkeypatch.setattr("mailha.sync.passive.spool.IN_MEMORY", 10)
     spool = Spool(str(tmp_path))
     data = b"0123456789" * 5
     content = spool.take([data[:20], data[20:]], 50, hashlib.sha256(data).hexdigest(), "/etc/a")

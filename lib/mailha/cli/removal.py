@@ -19,7 +19,8 @@ from mailha.cli import guards
 from mailha.cli.terminal import Terminal
 from mailha.cluster import cib, mark, resources
 from mailha.services import active
-from mailha.sync import places, sender
+from mailha.sync import places
+from mailha.sync.active import sender
 from mailha.system.machine import Machine
 
 DESCRIPTION = """\

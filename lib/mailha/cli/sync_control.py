@@ -11,9 +11,9 @@ from mailha import errors
 from mailha.cli import sync_resource
 from mailha.cli.sync_status import printable
 from mailha.cli.terminal import Terminal
-from mailha.sync import control
-from mailha.sync.control import NoSender
-from mailha.sync.pause import Pause
+from mailha.sync.active import control
+from mailha.sync.active.control import NoSender
+from mailha.sync.active.pause import Pause
 from mailha.sync.places import Places
 from mailha.sync.state import State, StateDamaged
 from mailha.system.machine import Machine

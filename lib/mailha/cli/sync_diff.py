@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Iterator
 
 from mailha import errors
 from mailha.cli import sync_preview, sync_resource
+from mailha.cli import sync_copies as copies
+from mailha.cli.sync_copies import There
 from mailha.cli.sync_status import printable
 from mailha.cli.terminal import Terminal
-from mailha.sync import copies, identity, peers, replicated, settings
-from mailha.sync.copies import There
-from mailha.sync.entry import DIRECTORY, Entry
-from mailha.sync.exchange import Difference, Exchange
-from mailha.sync.peers import Peer
-from mailha.sync.scanning import Absent, Scan, Scanner
-from mailha.sync.selection import NOT_SELECTED, Selection
-from mailha.sync.settings import Settings
+from mailha.sync.active.exchange import Difference, Exchange
+from mailha.sync.connection import peers
+from mailha.sync.connection.peers import Peer
+from mailha.sync.files import identity, replicated, settings
+from mailha.sync.files.entry import DIRECTORY, Entry
+from mailha.sync.files.scanning import Absent, Scan, Scanner
+from mailha.sync.files.selection import NOT_SELECTED, Selection
+from mailha.sync.files.settings import Settings
 from mailha.system.machine import Machine
 
 if TYPE_CHECKING:

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Iterator
 
 from mailha import errors
 from mailha.cli import sync_resource
+from mailha.cli import sync_copies as copies
+from mailha.cli.sync_copies import Here, Source, There
 from mailha.cli.sync_status import moment, printable
 from mailha.cli.terminal import Terminal
-from mailha.sync import copies, pairing, peers, sender, settings, thinning
-from mailha.sync.copies import Here, Source, There
-from mailha.sync.kept import OPEN, UNDELETED, Copy
+from mailha.sync.active import sender
+from mailha.sync.connection import pairing, peers
+from mailha.sync.files import settings
+from mailha.sync.files.selection import Selection
+from mailha.sync.passive import thinning
+from mailha.sync.passive.kept import OPEN, UNDELETED, Copy
 from mailha.sync.places import Places
-from mailha.sync.selection import Selection
 from mailha.sync.state import State
 from mailha.system.machine import Machine
 

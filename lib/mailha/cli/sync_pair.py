@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, cast
 import mailha
 from mailha import errors
 from mailha.cli.terminal import Terminal
-from mailha.sync import meeting, pairing, peers
-from mailha.sync.pairing import Offer
+from mailha.sync.connection import meeting, pairing, peers
+from mailha.sync.connection.pairing import Offer
 from mailha.system.machine import Machine
 
 if TYPE_CHECKING:

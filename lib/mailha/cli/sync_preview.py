@@ -16,9 +16,9 @@ from mailha.agents.config_sync.parameters import NONE
 from mailha.cli.terminal import Terminal
 from mailha.cluster import cib
 from mailha.profiles.configuration import PROFILES
-from mailha.sync import pairing
-from mailha.sync.exchange import DIFFERS, FOREIGN, ONLY_HERE, Difference
-from mailha.sync.settings import Settings
+from mailha.sync.active.exchange import DIFFERS, FOREIGN, ONLY_HERE, Difference
+from mailha.sync.connection import pairing
+from mailha.sync.files.settings import Settings
 from mailha.system.machine import Machine
 from mailha.validation.storage import Paths
 from mailha.validation.text import Words

@@ -36,7 +36,7 @@ def declare(verbs: Verbs) -> None:
 
 def _send(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> None:
     """Send until SIGTERM. Raises errors.MailhaError."""
-    from mailha.sync import sending
+    from mailha.sync.active import sending
     code = sending.main(machine, options.resource)
     if code:
         raise errors.Failed(f"the sender of {options.resource} ended with {code}",
@@ -45,5 +45,5 @@ def _send(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> 
 
 def _receive(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> None:
     """Receive until the connection ends."""
-    from mailha.sync import receiving
+    from mailha.sync.passive import receiving
     receiving.serve(machine, STDIN, STDOUT)

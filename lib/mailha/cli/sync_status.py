@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from mailha import errors
 from mailha.cli import sync_resource
 from mailha.cli.terminal import Terminal
-from mailha.sync import control, peers, rivals, settings
-from mailha.sync.control import NoSender
-from mailha.sync.kept import OPEN, Kept
-from mailha.sync.pause import Pause
+from mailha.sync.active import control, rivals
+from mailha.sync.active.control import NoSender
+from mailha.sync.active.pause import Pause
+from mailha.sync.connection import peers
+from mailha.sync.files import settings
+from mailha.sync.files.replicated import select
+from mailha.sync.passive.kept import OPEN, Kept
 from mailha.sync.places import Places
-from mailha.sync.replicated import select
 from mailha.sync.state import State
 from mailha.system.machine import Machine
 

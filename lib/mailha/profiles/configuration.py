@@ -16,8 +16,8 @@ class ConfigurationProfile(NamedTuple):
 
     directories: with all below. files: single ones; one that is not there does no harm. never:
     pairs of a pattern and the reason why it makes the node itself. packages: whose versions have to
-    be equal, patterns of fnmatch(3). services: of mailha.sync.hooks.SERVICES, those that run on
-    both nodes.
+    be equal, patterns of fnmatch(3). services: of mailha.sync.passive.hooks.SERVICES, those that
+    run on both nodes.
     """
 
     directories: tuple[str, ...]

@@ -23,7 +23,7 @@ class Silent(errors.Failed):
 class Refused(errors.Failed):
     """The receiver takes nothing from this sender.
 
-    code: one of the words of mailha.sync.wire.REFUSALS. details: what else it said.
+    code: one of the words of mailha.sync.connection.wire.REFUSALS. details: what else it said.
     """
 
     def __init__(self, reason: str, *, code: str, remedy: str = "", **details: Any) -> None:

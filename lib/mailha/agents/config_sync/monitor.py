@@ -12,7 +12,7 @@ A recurring monitor loads this module.
 from __future__ import annotations
 
 from mailha import errors
-from mailha.sync import sender, status
+from mailha.sync.active import sender, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _look_closer(call: Call, machine: Machine) -> None:
                 raise errors.Degraded("the sender was gone, and systemd is starting it again",
                                       remedy=journal) from None
         machine.clock.sleep(PAUSE)
-    from mailha.sync import settings
+    from mailha.sync.files import settings
     if (unit is None or unit.active == "inactive") \
             and not machine.files.exists(settings.path(call.resource)):
         raise errors.NotRunning("it is stopped")

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from mailha import errors
 from mailha.agents.config_sync import surroundings
-from mailha.sync import ending, replicated, rivals, sender, settings
+from mailha.sync.active import ending, rivals, sender
+from mailha.sync.files import replicated, settings
 from mailha.sync.places import Places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailha.ocf.call import Call
-    from mailha.sync.settings import Settings
+    from mailha.sync.files.settings import Settings
     from mailha.system.machine import Machine
 
 PAUSE = 0.05
@@ -68,7 +69,7 @@ def reload(call: Call, machine: Machine) -> None:
 
     Raises errors.Failed if there is none or it does not take them; it goes on with what it had.
     """
-    from mailha.sync import control
+    from mailha.sync.active import control
     had = settings.read(machine, call.resource)
     wanted = surroundings.settings(call, surroundings.configuration(call, machine),
                                    generation=had.generation)
@@ -85,7 +86,7 @@ def reload(call: Call, machine: Machine) -> None:
 
 def _run_what_is_due(call: Call, machine: Machine, wanted: Settings) -> None:
     """Run what was still to be done for the last changes that this node was sent."""
-    from mailha.sync import receiving
+    from mailha.sync.passive import receiving
     profile = replicated.profile(wanted)
     try:
         failures = receiving.finish_hooks(
@@ -121,7 +122,7 @@ def _wait(call: Call, machine: Machine, unit: str, *, before: object = None) -> 
 
 def _since(call: Call, machine: Machine) -> object:
     """Return since when the sender that answers sends, None if none does."""
-    from mailha.sync import control
+    from mailha.sync.active import control
     try:
         return control.ask(machine, call.resource, {"do": "status"}, call.left() / 3).get("since")
     except errors.MailhaError:

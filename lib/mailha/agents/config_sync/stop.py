@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 
 from mailha import errors
-from mailha.sync import sender, settings
+from mailha.sync.active import sender
+from mailha.sync.files import settings
 from mailha.sync.places import Places
 from mailha.system.units import SystemdUnavailable, UnitError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mailha.system.machine import Machine
 
 PATIENCE = 8.0
-"""Seconds after which it is killed. It lets go by itself after 5 (mailha.sync.sending.FLUSH)."""
+"""Seconds after which it is killed. It lets go by itself after 5 (FLUSH of the sender)."""
 
 QUEUE_PATIENCE = 1.0
 """Seconds that systemd may leave the stop in its queue. While Pacemaker itself is being stopped the
@@ -63,7 +64,7 @@ def stop(call: Call, machine: Machine) -> None:
             killed = True
         machine.clock.sleep(PAUSE)
     if call.in_cluster:
-        from mailha.sync import notice
+        from mailha.sync.active import notice
         notice.withdraw(machine, call.resource, min(LONGEST_FAREWELL, call.left() / 2))
 
 

@@ -7,9 +7,10 @@ import os
 
 from mailha import errors
 from mailha.agents.config_sync.parameters import NONE
-from mailha.sync import crossing, replicated
+from mailha.sync.files import replicated
+from mailha.sync.files.settings import Settings
+from mailha.sync.passive import crossing
 from mailha.sync.places import STATE_DIRECTORY, Places
-from mailha.sync.settings import Settings
 from mailha.validation import Invalid
 from mailha.validation.storage import Paths
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from mailha.cluster.cib import Cib
     from mailha.cluster.resources import Resource
     from mailha.ocf.call import Call
-    from mailha.sync.selection import Selection
+    from mailha.sync.files.selection import Selection
     from mailha.system.machine import Machine
 
 LONGEST_QUESTION = 20.0
@@ -142,7 +143,7 @@ def next_generation(call: Call, machine: Machine) -> int:
     It is higher than any that this node has seen, so that a disk restored from a backup goes on
     counting from there. Raises errors.Failed.
     """
-    from mailha.sync.generation import AttributeCounter, Counter, FileCounter
+    from mailha.sync.active.generation import AttributeCounter, Counter, FileCounter
     from mailha.sync.state import State
     least = State.load(machine, Places(call.resource)).generation + 1
     directory = call.parameters["generation_dir"]

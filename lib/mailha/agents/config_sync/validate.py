@@ -11,7 +11,8 @@ import os
 
 from mailha import errors
 from mailha.agents.config_sync import surroundings
-from mailha.sync import peers, replicated
+from mailha.sync.connection import peers
+from mailha.sync.files import replicated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a sender says to one receiver: batches of changes, and the comparison of both sides.
+
+Nothing here waits for anything but the receiver, and nothing here knows when something has to be
+sent; see mailha.sync.active.replica.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any, Callable, Iterable, Iterator, Mapping
+
+from mailha.sync.active.emptied import EMPTIED, Guard
+from mailha.sync.active.peerside import PeerSide
+from mailha.sync.connection import channel
+from mailha.sync.connection.wire import MOST_CHANGES, Stream
+from mailha.sync.files.entry import DIRECTORY, Entry
+from mailha.sync.files.scanning import Gone, Scan, Scanner, Unstable
+from mailha.sync.trouble import ProtocolError
+
+ANSWER = 30.0
+"""Seconds in which the receiver has to answer what costs it no work on the disk."""
+
+APPLYING = 180.0
+"""Seconds in which a batch has to be durable; the disk may be a busy one."""
+
+LARGEST_BATCH = 64 << 20
+"""Bytes of content that are read into memory at a time."""
+
+AT_A_TIME = 128
+"""Changes in a batch: enough to share the waiting for the disk, few enough to begin early."""
+
+UNDER_WAY = 3
+"""Batches that are sent before the first of them has been answered."""
+
+FOREIGN = "foreign"
+CHANGED = "changed"
+AGREED = "agreed"
+
+DIFFERS, ONLY_HERE, ONLY_THERE = "differs", "only here", "only there"
+
+
+class Difference:
+    """A path that is not the same on both sides.
+
+    why: DIFFERS, ONLY_HERE or ONLY_THERE. known: what the receiver says of it: "agreed", "changed"
+    (on that side, since it was agreed on), "unsent", "foreign" (never replicated), "" for nothing.
+    """
+
+    __slots__ = ("path", "why", "known")
+
+    def __init__(self, path: str, why: str, known: str = "") -> None:
+        self.path = path
+        self.why = why
+        self.known = known
+
+
+class Inventory:
+    """What the receiver has. known: by path, see Difference. left_out: what it does not take."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.known: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
+
+
+class Outcome:
+    """What became of changes.
+
+    done: fingerprint by path, None for what was deleted; durable on the other side. problems:
+    (code, reason) by path. unstable: paths that were being written, with the reason. passed: paths
+    about which there was nothing to be said. parents: directories that the receiver turned out not
+    to have. answered: when the receiver had answered for the last of them, on the monotonic clock;
+    0.0 if it was not asked.
+    """
+
+    def __init__(self) -> None:
+        self.done: dict[str, str | None] = {}
+        self.problems: dict[str, tuple[str, str]] = {}
+        self.unstable: dict[str, str] = {}
+        self.passed: set[str] = set()
+        self.parents: set[str] = set()
+        self.answered = 0.0
+
+
+class Exchange:
+    """A conversation with one receiver that has bidden us welcome.
+
+    conflicts, set_aside: how many copies the receiver keeps of what was changed on that side, and
+    of what an active node before us had not sent. guard: tells what must not be deleted over there,
+    None for who only looks. deleting: is told what is about to be deleted there. failed_hooks: what
+    it could not do after changes had been applied, by name, with the reason. crowded: that it keeps
+    too many copies, or "".
+    """
+
+    def __init__(self, stream: Stream, scanner: Scanner, welcome: Mapping[str, Any],
+                 guard: Guard | None = None,
+                 deleting: Callable[[list[str]], None] = lambda paths: None) -> None:
+        self._stream = stream
+        self._guard = guard
+        self._deleting = deleting
+        self._scanner = scanner
+        self._there = PeerSide()
+        self._aside: set[str] = set()
+        self._number = 0
+        self.conflicts = 0
+        self.set_aside = 0
+        self.failed_hooks: dict[str, str] = {}
+        self.crowded = ""
+        self._count(welcome)
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when the receiver says something unasked."""
+        return self._stream.fileno()
+
+    def ping(self) -> None:
+        """Ask whether the receiver is there."""
+        answer = self._ask({"type": "ping"}, "pong")
+        failed = answer.get("hooks")
+        if isinstance(failed, dict):
+            self.failed_hooks = {str(name): str(reason) for name, reason in failed.items()}
+        self.crowded = str(answer.get("kept", ""))
+
+    def unasked(self) -> None:
+        """Take what the receiver says unasked: that it ends. Raises errors.Failed."""
+        message = self._stream.message(ANSWER)
+        if message.get("type") == "refused":
+            raise channel.refusal(message)
+        raise ProtocolError(f"the receiver says {message.get('type')!r} unasked")
+
+    def inventory(self) -> Inventory:
+        """Return what the receiver has, and remember it."""
+        found = Inventory()
+        self._stream.send({"type": "inventory"})
+        self._stream.flush(ANSWER)
+        while True:
+            message = self._answer("inventory", APPLYING)
+            for each in message.get("entries", ()):
+                entry = Entry.from_message(each)
+                found.entries[entry.path] = entry
+                found.known[entry.path] = str(each.get("known", FOREIGN))
+            if not message.get("more"):
+                break
+        left_out = message.get("left_out")
+        if isinstance(left_out, dict):
+            found.left_out = {str(path): str(reason) for path, reason in left_out.items()}
+        self._count(message)
+        self._there = PeerSide({path: entry.fingerprint for path, entry in found.entries.items()
+                                if found.known[path] != FOREIGN})
+        return found
+
+    def send(self, paths: Iterable[str], *, force: bool = False) -> Outcome:
+        """Bring the receiver to what is at some paths now. force: no limit for deletions."""
+        outcome = Outcome()
+        self._carry(self._changes(paths, outcome, force), outcome, force)
+        return outcome
+
+    def reconcile(self, scan: Scan, *, force: bool = False,
+                  progress: Callable[[int, int], None] = lambda done, of: None) -> Outcome:
+        """Bring the receiver to what a scan has found, whatever it has.
+
+        progress: called with how many of how many changes have been made.
+        """
+        outcome = Outcome()
+        there = self.inventory()
+        gone = [path for path in sorted(there.entries, reverse=True)
+                if path not in scan.entries and there.known[path] != FOREIGN
+                and not _hidden(scan, path)]
+        # What is equal and not agreed on is sent once, too: from then on the receiver knows that it
+        # is the sender's, and that it may be deleted. It may never have been replicated, or the
+        # record of it was lost with the power.
+        # What the receiver leaves out is sent as well: it answers why it does not take it.
+        changed = [path for path, entry in sorted(scan.entries.items())
+                   if path not in there.entries or there.known[path] != AGREED
+                   or there.entries[path].fingerprint != entry.fingerprint]
+        everything = len(gone) + len(changed)
+        for part in _parts([*gone, *changed], MOST_CHANGES // 2):
+            self._carry(self._changes(part, outcome, force), outcome, force)
+            progress(len(outcome.done), everything)
+        outcome.unstable.update(scan.unstable)
+        if self._guard is not None:
+            self._guard.take(scan, [path for path, problem in outcome.problems.items()
+                                    if problem[0] == EMPTIED])
+        if not outcome.problems:
+            self._ask({"type": "reconciled"}, "reconciled")
+        return outcome
+
+    def differences(self, scan: Scan) -> list[Difference]:
+        """Return what is not the same on both sides, by a digest of all content on both."""
+        # What is aside is so only as long as it is not replicated from here: forgotten there, a
+        # change of it on the other side would never be seen again.
+        self._aside = {path for path in self._aside
+                       if path not in scan.entries and _hidden(scan, path)}
+        without = {*scan.withheld, *scan.left_out, *scan.unstable, *self._aside}
+        answer = self._ask({"type": "digest", "without": sorted(without)}, "digest", APPLYING)
+        self._count(answer)
+        if answer.get("digest") == scan.digest(without):
+            return []
+        there = self.inventory()
+        found = []
+        for path in sorted(scan.entries.keys() | there.entries.keys()):
+            here, other = scan.entries.get(path), there.entries.get(path)
+            if here is not None and other is not None:
+                if here.fingerprint != other.fingerprint:
+                    found.append(Difference(path, DIFFERS, there.known[path]))
+            elif here is not None:
+                # Be it that something else is there, such as a FIFO: it is not what is here.
+                found.append(Difference(path, DIFFERS if path in there.left_out else ONLY_HERE))
+            elif _hidden(scan, path):
+                self._aside.add(path)
+            else:
+                found.append(Difference(path, ONLY_THERE, there.known[path]))
+        return found
+
+    def _changes(self, paths: Iterable[str], outcome: Outcome, force: bool
+                 ) -> Iterator[tuple[str, Entry | None, bytes]]:
+        """Yield what has to be told of some paths: the path, and what is there if anything is.
+
+        What the guard holds up is a problem, and nothing is told of it.
+        """
+        for path in paths:
+            found, content = self._scanner.read(path)
+            if isinstance(found, Unstable):
+                outcome.unstable[path] = found.reason
+                continue
+            if isinstance(found, Entry):
+                if found.kind != DIRECTORY:
+                    for below in self._may_go(self._there.below(path), outcome, force):
+                        yield below, None, b""
+                yield path, found, content
+                if found.kind == DIRECTORY:
+                    # It may be another one than before, and of what lay in that no event tells.
+                    yield from self._changes(self._scanner.missing(self._there.names_in(path)),
+                                             outcome, force)
+            elif isinstance(found, Gone):
+                gone = self._there.below(path)
+                if path in self._there:
+                    gone.append(path)
+                else:
+                    outcome.passed.add(path)
+                for each in self._may_go(gone, outcome, force):
+                    yield each, None, b""
+            else:
+                # What is not replicated any more stays there as it is: it may be what the other
+                # node is.
+                outcome.passed.add(path)
+
+    def _may_go(self, gone: list[str], outcome: Outcome, force: bool) -> list[str]:
+        """Return what of that which is gone here may be deleted there; the rest is a problem."""
+        if self._guard is None or force or not gone:
+            return gone
+        held_up = self._guard.held_up(gone)
+        outcome.problems.update((path, (EMPTIED, reason)) for path, reason in held_up.items())
+        return [path for path in gone if path not in held_up]
+
+    def _carry(self, changes: Iterable[tuple[str, Entry | None, bytes]], outcome: Outcome,
+               force: bool) -> None:
+        """Send changes in batches, and take in what became of them.
+
+        Several batches are under way at a time: the next one is read here while the one before
+        becomes durable over there. What is deleted stays together in one batch, because its
+        receiver has to see how much it is.
+        """
+        under_way: deque[dict[str, str | None]] = deque()
+        batch: dict[str, str | None] = {}
+        size, most = 0, AT_A_TIME
+        for path, entry, content in changes:
+            if not batch:
+                self._number += 1
+                self._stream.send({"type": "batch", "id": self._number, "force": force})
+            if entry is None:
+                self._stream.send({"type": "delete", "path": path})
+                batch[path] = None
+                most = MOST_CHANGES
+            else:
+                self._stream.send({"type": "put", "entry": entry.to_message(),
+                                   "length": len(content)})
+                self._stream.send_data(content)
+                batch[path] = entry.fingerprint
+                size += len(content)
+            if len(batch) >= most or size >= LARGEST_BATCH:
+                self._commit(batch, under_way, outcome)
+                batch, size, most = {}, 0, AT_A_TIME
+        if batch:
+            self._commit(batch, under_way, outcome)
+        while under_way:
+            self._take_in(under_way, outcome)
+
+    def _commit(self, batch: dict[str, str | None], under_way: deque[dict[str, str | None]],
+                outcome: Outcome) -> None:
+        """End a batch; if enough are under way, wait for the answer to the first."""
+        gone = [path for path, fingerprint in batch.items() if fingerprint is None]
+        if gone:
+            self._deleting(gone)
+        self._stream.send({"type": "commit"})
+        self._stream.flush(APPLYING)
+        under_way.append(batch)
+        if len(under_way) > UNDER_WAY:
+            self._take_in(under_way, outcome)
+
+    def _take_in(self, under_way: deque[dict[str, str | None]], outcome: Outcome) -> None:
+        """Take in what became of the batch that was sent first of those under way."""
+        number = self._number - len(under_way) + 1
+        batch = under_way.popleft()
+        answer = self._answer("applied", APPLYING)
+        outcome.answered = time.monotonic()
+        if answer.get("id") != number:
+            raise ProtocolError(f"the receiver answers batch {answer.get('id')!r} in place of "
+                                f"{number}")
+        failed = set()
+        for problem in answer.get("problems", ()):
+            path, code = str(problem["path"]), str(problem["code"])
+            failed.add(path)
+            if code == "no-parent":
+                parent = path.rpartition("/")[0]
+                while parent:
+                    outcome.parents.add(parent)
+                    parent = parent.rpartition("/")[0]
+            outcome.problems[path] = (code, str(problem.get("reason", "")))
+        for path, fingerprint in batch.items():
+            if path in failed:
+                continue
+            outcome.done[path] = fingerprint
+            if fingerprint is None:
+                self._there.drop(path)
+            else:
+                self._there.put(path, fingerprint)
+        self.conflicts += len(answer.get("conflicts", ()))
+        self.set_aside += len(answer.get("unsent", ()))
+
+    def _ask(self, message: Mapping[str, Any], wanted: str, timeout: float = ANSWER
+             ) -> dict[str, Any]:
+        self._stream.send(message)
+        self._stream.flush(ANSWER)
+        return self._answer(wanted, timeout)
+
+    def _answer(self, wanted: str, timeout: float) -> dict[str, Any]:
+        """Return the next message, which has to be of the type. Raises Refused and others."""
+        message = self._stream.message(timeout)
+        kind = message.get("type")
+        if kind == "refused":
+            raise channel.refusal(message)
+        if kind != wanted:
+            raise ProtocolError(f"the receiver answers {kind!r} where {wanted!r} was due")
+        return message
+
+    def _count(self, message: Mapping[str, Any]) -> None:
+        """Take in how many copies the receiver keeps."""
+        for name, key in (("conflicts", "conflicts"), ("set_aside", "unsent")):
+            if isinstance(message.get(key), int):
+                setattr(self, name, message[key])
+
+
+def _hidden(scan: Scan, path: str) -> bool:
+    """Tell whether a path is not replicated from here, or nobody knows what is there."""
+    while path:
+        if path in scan.withheld or path in scan.left_out or path in scan.unstable:
+            return True
+        path = path.rpartition("/")[0]
+    return False
+
+
+def _parts(paths: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(paths), size):
+        yield paths[start:start + size]
