@@ -54,7 +54,9 @@ install:
 	if [ "$(COMPILE)" = yes ]; then \
 	    $(PYTHON) -m compileall -q -f -s "$(DESTDIR)" $(DESTDIR)$(LIBDIR); fi
 
+# As a package does: refused while a resource runs here, and takes the guards off.
 uninstall:
+	if [ -z "$(DESTDIR)" ] && [ -x $(SBINDIR)/mailha ]; then $(SBINDIR)/mailha removal; fi
 	rm -rf $(DESTDIR)$(AGENTDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(DOCDIR)
 	rm -f $(addprefix $(DESTDIR)$(SBINDIR)/,$(notdir $(programs)))
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(units)))

@@ -2,7 +2,7 @@
 # BlueMind's configuration on the other node at every change: over cluster.pcs.sh, for pcs.
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# sh config-sync.pcs.sh [-f FILE], as with cluster.pcs.sh. Before, pair the nodes: on each of them, once,
+# sh config-sync.pcs.sh [-f FILE], as with cluster.pcs.sh. Before, pair the nodes: on either of them, once,
 # with the name of the other one: mailha sync pair NODE
 # The same for crmsh is config-sync.crm; the reason of every value stands there.
 set -eu

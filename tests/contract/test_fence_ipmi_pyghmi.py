@@ -65,6 +65,26 @@ def test_a_second_login_in_one_process_is_a_session_of_its_own(machine: Machine)
     assert sorted(event["session"] for event in bmc.events("close")) == sorted(sessions)
 
 
+def test_a_request_that_could_not_be_sent_does_not_keep_the_session_from_being_closed(
+        machine: Machine) -> None:
+    """Debian 11: what encrypts could not be loaded, and each such monitor hung to its deadline."""
+    bmc = machine.controller()
+    machine.drive(bmc, """
+        from mailha.bmc import ipmi_session
+        conversation = ipmi_session.Conversation(login, deadline)
+        session, whole = conversation._handshake, conversation._handshake.send_payload
+        def refuse(*given, **named):
+            session.send_payload = whole
+            raise ImportError("no backend")
+        session.send_payload = refuse
+        try:
+            conversation.ask(0, 1)
+        except ImportError:
+            conversation.close()
+    """)
+    assert len(bmc.events("close")) == 1
+
+
 def test_a_login_after_a_lost_session_does_not_hang(machine: Machine) -> None:
     """Hazard 2 as it happens: the first session is never ended properly."""
     bmc = machine.controller(forget_after="login")

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from types import ModuleType
-from typing import Any
+from typing import Any, List
 
 import pytest
 
@@ -115,6 +115,29 @@ def test_the_backend_is_loaded_beside_without_the_certificates_that_it_names(
     while ipmi_loading.CERTIFICATES in sys.modules and time.monotonic() < until:
         time.sleep(0.01)
     assert ipmi_loading.CERTIFICATES not in sys.modules, "others would get it"
+
+
+def test_who_encrypts_waits_until_loading_has_ended_even_if_it_fails(
+        monkeypatch: pytest.MonkeyPatch, backends: Backends) -> None:
+    # Debian 11: the thread failed while the session had just begun to use what it was loading.
+    said: List[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def load(name: str) -> Any:
+        begun.set()
+        assert go_on.wait(60)
+        said.append("loaded")
+        raise ImportError("no X.509")
+
+    monkeypatch.setattr(ipmi_loading.importlib, "import_module", load)
+    ipmi_loading.load_backend()
+    assert begun.wait(60)
+    ipmi_loading.load_backend()         # is under way
+    threading.Timer(0.05, go_on.set).start()
+    ipmi_loading.wait_for_backend()
+    said.append("encrypting")
+    assert said == ["loaded", "encrypting"]
+    ipmi_loading.wait_for_backend()
 
 
 @pytest.mark.parametrize("name", [ipmi_loading.CERTIFICATES, ipmi_loading.BACKEND])

@@ -23,6 +23,8 @@ SESSION = "pyghmi.ipmi.private.session"
 BACKEND = "cryptography.hazmat.backends.openssl.backend"
 CERTIFICATES = "cryptography.x509"
 
+_loading = _thread.allocate_lock()      # held while the backend is being loaded
+
 
 class _Names(type(sys)):                # type: ignore[misc]  # a module, without loading types
     """A module that has a class for every name, as annotations want it."""
@@ -52,11 +54,31 @@ def session_module() -> Any:
 
 
 def load_backend() -> None:
-    """Begin to load the backend, in a thread; whoever encrypts waits for the end of that."""
+    """Begin to load the backend, in a thread; wait_for_backend() before it is needed."""
+    if not _loading.acquire(False):
+        return          # it is being loaded already
     try:
-        _thread.start_new_thread(_load_backend, ())
+        _thread.start_new_thread(_load_in_thread, ())
     except RuntimeError:
-        pass            # no thread is to be had: it is loaded when it is needed
+        _loading.release()      # no thread is to be had: it is loaded when it is needed
+
+
+def wait_for_backend() -> None:
+    """Return when nothing is being loaded any more.
+
+    Without that, whoever encrypts while the thread fails is handed the rest of a module: with
+    cryptography 3.3 (Debian 11), which cannot do without X.509, every third monitor lost its
+    session so.
+    """
+    with _loading:
+        pass
+
+
+def _load_in_thread() -> None:
+    try:
+        _load_backend()
+    finally:
+        _loading.release()
 
 
 def _load_backend() -> None:

@@ -63,6 +63,7 @@ class Conversation:
             self._handshake = Handshake(login, self._line)
             ipmi_loading.load_backend()     # while the first request is under way
             self._establish()
+            ipmi_loading.wait_for_backend()     # from here on everything is encrypted
             self._take_privilege()
         except BaseException:
             self.close()
@@ -111,6 +112,9 @@ class Conversation:
                 for _ in range(2 if patient else 1):
                     answers: list[Any] = []
                     session.lastpayload = None
+                    # A request that failed before it was sent leaves this behind, and pyghmi would
+                    # wait for its own thread, which does not exist, until the watchdog ends it.
+                    session.incommand = False
                     session.raw_command(netfn=APPLICATION, command=CLOSE_SESSION, data=number,
                                         retry=False, callback=answers.append)
                     session.incommand = False
