@@ -43,8 +43,12 @@ PACKAGES = (
     "drbd-utils",
 )
 
-FENCE_AGENTS = {"bullseye": "fence-agents", "bookworm": "fence-agents"}
-"""From trixie on, Debian packages every fence agent by itself."""
+FENCE_AGENTS = {"bullseye": ("fence-agents",), "bookworm": ("fence-agents",)}
+"""What holds every fence agent, where Debian has them in one package."""
+
+FENCE_AGENTS_APART = ("fence-agents-ipmilan", "fence-agents-apc-snmp")
+"""From trixie on, Debian packages each fence agent by itself: the peer that ours are compared to,
+and the agent of the power strips in examples/fencing."""
 
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*", "/usr/share/info/*")
 
@@ -70,8 +74,9 @@ mkdir -p "$1/etc/mysql" "$1/var/log/journal"
 """
 
 MUST_HAVE = ("lib/systemd/systemd", "usr/sbin/pacemakerd", "usr/sbin/corosync", "usr/bin/ipmi_sim",
-             "usr/bin/ipmitool", "usr/sbin/fence_ipmilan", "usr/sbin/crm", "usr/sbin/pcs",
-             "usr/sbin/mariadbd", "usr/sbin/sshd", "usr/bin/ssh-keygen", "usr/bin/python3")
+             "usr/bin/ipmitool", "usr/sbin/fence_ipmilan", "usr/sbin/fence_apc_snmp",
+             "usr/sbin/crm", "usr/sbin/pcs", "usr/sbin/mariadbd", "usr/sbin/sshd",
+             "usr/bin/ssh-keygen", "usr/bin/python3")
 
 BUILD_LIMIT = 1800.0
 """Seconds that a build may take; on two cores and a near mirror it takes about one minute."""
@@ -87,7 +92,7 @@ class FetchFailed(ImageFailed):
 
 def packages(suite: str) -> List[str]:
     """Return the names of the packages that the image of `suite` is made of."""
-    return sorted(PACKAGES + (FENCE_AGENTS.get(suite, "fence-agents-ipmilan"),))
+    return sorted(PACKAGES + FENCE_AGENTS.get(suite, FENCE_AGENTS_APART))
 
 
 def place(suite: str) -> Path:
