@@ -67,11 +67,46 @@ def test_a_wrong_command_line_is_said_in_one_line_with_code_2(
     ([], "COMMAND is missing; 'mailha --help'"),
     (["frobnicate"], "'frobnicate' is not one of accept-version, guards, removal, storage, sync, "
                      "help; 'mailha --help'"),
-    (["help", "me"], "'me' is not one of accept-version, guards, removal, storage, sync; "),
+    (["help", "me"], "'me' is not one of accept-version, guards, removal, storage, sync, help; "
+                     "'mailha --help'"),
+    (["help", "sync", "me"], "'me' is not one of pair, status, diff, push, pause, resume, "
+                             "accept-generation, kept, restore; 'mailha sync --help'"),
+    (["help", "storage", "me"], "'me' means nothing here; 'mailha storage --help'"),
     (["guards"], "on|off|show is missing; 'mailha guards --help'"),
     (["guards", "maybe"], "'maybe' is not one of on, off, show; 'mailha guards --help'")])
 def test_a_wrong_word_is_answered_with_the_right_ones(argv: List[str], words: str) -> None:
     assert call(node(), *argv).err.startswith(f"mailha: {words}")
+
+
+@pytest.mark.parametrize("argv, place", [
+    (["--bogus"], "mailha"), (["-x", "guards", "show"], "mailha"),
+    (["help", "--bogus"], "mailha help"), (["storage", "--bogus"], "mailha storage"),
+    (["accept-version", "--bogus"], "mailha accept-version"),
+    (["sync", "--bogus"], "mailha sync"), (["sync", "--bogus", "status"], "mailha sync"),
+    (["sync", "pair", "--bogus=1"], "mailha sync pair"),
+    (["guards", "on", "--bogus"], "mailha guards on"),
+    (["guards", "on", "mail", "--bogus"], "mailha guards on")])
+def test_an_option_that_is_not_known_leads_to_the_help_of_what_it_was_given_to(
+        argv: List[str], place: str) -> None:
+    [wrong] = [word for word in argv if word.startswith("-")]
+    said = call(node(), *argv)
+    assert (said.code, said.err) == (2, f"mailha: '{wrong}' means nothing here; '{place} --help' "
+                                        "shows how it is used\n")
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS), ["guards", "on"],
+                                   ["guards", "off"], ["sync", "pair"], ["sync", "restore"]])
+def test_help_says_what_the_option_says(words: List[str],
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    said = call(node(), "help", *words)
+    assert (said.code, said.err) == (0, "")
+    assert call(node(), *words, "--help").code == 0
+    assert said.out == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["guards", "sync"])
+def test_a_command_with_verbs_says_where_their_options_are(name: str) -> None:
+    assert f"'mailha help {name} VERB'" in call(node(), "help", name).out
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -13,7 +13,7 @@ import importlib
 import os
 import re
 import sys
-from typing import NoReturn, Sequence
+from typing import Any, Mapping, NoReturn, Sequence
 
 import mailha
 from mailha import errors
@@ -45,11 +45,38 @@ _MISSING = re.compile(r"the following arguments are required: (.+)")
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that complains in one line, and does not guess what an abbreviation may mean."""
+    """A parser that complains in one line, and does not guess what an abbreviation may mean.
+
+    below: the parsers of what may follow, by name: commands, or the verbs of one.
+    """
 
     def __init__(self, **options: object) -> None:
         options.setdefault("allow_abbrev", False)
         super().__init__(**options)  # type: ignore[arg-type]
+        self._verbs: Any = None
+        self._given: Sequence[str] = ()
+
+    @property
+    def below(self) -> Mapping[str, _Parser]:
+        """Return what may follow: a command, or a verb of one."""
+        found: Mapping[str, _Parser] = self._verbs.choices if self._verbs else {}
+        return found
+
+    def add_subparsers(self, **options: Any) -> Any:
+        """Have commands, or verbs."""
+        self._verbs = super().add_subparsers(**options)
+        return self._verbs
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is not known here, and not one level above.
+
+        argparse leaves that to the uppermost parser, whose help is of no help.
+        """
+        self._given = args
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"'{' '.join(unknown)}' means nothing here")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """End with the code for a wrong command line."""
@@ -58,8 +85,22 @@ class _Parser(argparse.ArgumentParser):
         if choice:
             said = f"{choice[1]} is not one of " + choice[2].replace("'", "")
         elif missing:
-            said = f"{missing[1]} is missing"
+            # What is wrong comes before what is missing: it may have been meant for that.
+            wrong = [word for word in self._given if word.startswith("-") and word.strip("-")
+                     and word.partition("=")[0] not in self._option_string_actions]
+            said = f"'{wrong[0]}' means nothing here" if wrong else f"{missing[1]} is missing"
         raise _WrongUsage(f"{said}; '{self.prog} --help' shows how it is used")
+
+    def named(self, words: Sequence[str]) -> _Parser:
+        """Return the parser of a command, or of a verb of one. Raises _WrongUsage."""
+        found = self
+        for word in words:
+            if word not in found.below:
+                known = ", ".join(found.below)
+                found.error(f"'{word}' is not one of {known}" if known
+                            else f"'{word}' means nothing here")
+            found = found.below[word]
+        return found
 
 
 class _WrongUsage(Exception):
@@ -81,11 +122,14 @@ def parser(argv: Sequence[str]) -> tuple[_Parser, dict[str, _Parser]]:
         if name in argv:
             module = importlib.import_module(f"mailha.cli.{name.replace('-', '_')}")
             module.declare(made)
+            if made.below:
+                made.epilog = f"'mailha help {name} VERB' shows how one of them is used."
             made.set_defaults(run=module.run, needs_root=module.needs_root,
                               trouble=getattr(module, "TROUBLE", FAILED))
-    help_parser = commands.add_parser("help", help="show how a command is used")
-    help_parser.add_argument("topic", nargs="?", choices=sorted(parsers), metavar="COMMAND",
-                             help="one of %(choices)s")
+    help_parser = commands.add_parser("help", help="show how a command, or a verb of it, is used",
+                                      usage="mailha help [-h] [COMMAND [VERB]]")
+    help_parser.add_argument("topic", nargs="*", metavar="COMMAND [VERB]",
+                             help=f"one of {', '.join(COMMANDS)}, and of guards or sync a verb")
     help_parser.set_defaults(run=None)
     return top, parsers
 
@@ -107,10 +151,10 @@ def perform(argv: Sequence[str], machine: Machine, screen: Terminal) -> int:
     """Do what the command line asks for and return the exit code. Never raises."""
     trouble = FAILED
     try:
-        top, parsers = parser(argv)
+        top, _ = parser(argv)
         options = top.parse_args(argv)
         if options.run is None:
-            screen.line(parsers.get(options.topic, top).format_help().rstrip())
+            screen.line(top.named(options.topic).format_help().rstrip())
         else:
             trouble = options.trouble
             if options.needs_root(options) and os.geteuid() != 0:

@@ -45,7 +45,8 @@ def declare(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser("diff", help="show what differs from a peer, and why something is "
                               "not sent", description=DESCRIPTION)
-    parser.add_argument("path", metavar="PATH", nargs="?", default="")
+    parser.add_argument("path", metavar="PATH", nargs="?", default="",
+                        help="a file or directory; without it, all that is replicated")
     parser.add_argument("--peer", metavar="NODE", help="only from this one")
     sync_resource.option(parser)
     sync_preview.declare(parser)

@@ -41,7 +41,8 @@ def declare(verbs: Verbs) -> None:
         "kept", help="list what was overwritten or deleted, and kept",
         description="List the copies that are kept of what was overwritten or deleted on this "
         "node: of PATH, or of everything.")
-    kept.add_argument("path", metavar="PATH", nargs="?", default="")
+    kept.add_argument("path", metavar="PATH", nargs="?", default="",
+                      help="whose copies; without it, all")
     kept.add_argument("--on", metavar="NODE", help="those on another node")
     kept.add_argument("--open", action="store_true",
                       help="only those that wait for somebody to look at them")
@@ -55,7 +56,7 @@ def declare(verbs: Verbs) -> None:
         "restore", help="bring a kept copy back",
         description="Put the newest kept copy of PATH back into its place on this node. What is "
         "there now is kept in turn. On the active node the peers get it as any other change.")
-    restore.add_argument("path", metavar="PATH")
+    restore.add_argument("path", metavar="PATH", help="what to put back")
     restore.add_argument("--on", metavar="NODE",
                          help="bring the copy from another node, to this one")
     restore.add_argument("--copy", metavar="COPY", help="another than the newest: the moment or "
