@@ -20,7 +20,8 @@ UNITDIR = $(PREFIX)/lib/systemd/system
 DOCDIR = $(PREFIX)/share/doc/mailha
 MANDIR = $(PREFIX)/share/man
 PYTHON = /usr/bin/python3
-# A monitor without compiled modules takes twice the time; Debian's packages compile on the node.
+# A monitor without compiled modules takes twice the time; Debian's packages compile on the node. The
+# modules carry the path at which they will lie (-d), which tracebacks show and debuggers look for.
 COMPILE = yes
 
 INSTALL = install
@@ -46,17 +47,19 @@ install:
 	for example in $(examples); do \
 	    mode=0644; if [ -x $$example ]; then mode=0755; fi; \
 	    $(INSTALL) -D -m $$mode $$example $(DESTDIR)$(DOCDIR)/$$example || exit 1; done
-	$(INSTALL) -m 0644 README.md CHANGELOG.md $(DESTDIR)$(DOCDIR)
+	$(INSTALL) -m 0644 README.md CHANGELOG.md CONTRIBUTING.md $(DESTDIR)$(DOCDIR)
+	$(INSTALL) -D -m 0644 bench/README.md $(DESTDIR)$(DOCDIR)/bench/README.md
 	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8
 	$(PYTHON) -I man/generate $(DESTDIR)$(MANDIR)/.pages
 	cd $(DESTDIR)$(MANDIR)/.pages && chmod 0644 * && mv *.7 ../man7 && mv *.8 ../man8
 	rmdir $(DESTDIR)$(MANDIR)/.pages
 	if [ "$(COMPILE)" = yes ]; then \
-	    $(PYTHON) -m compileall -q -f -s "$(DESTDIR)" $(DESTDIR)$(LIBDIR); fi
+	    $(PYTHON) -m compileall -q -f -d $(LIBDIR) $(DESTDIR)$(LIBDIR); fi
 
 # As a package does: refused while a resource runs here, and takes the guards off.
 uninstall:
 	if [ -z "$(DESTDIR)" ] && [ -x $(SBINDIR)/mailha ]; then $(SBINDIR)/mailha removal; fi
+	if [ -z "$(DESTDIR)" ]; then rm -rf /run/mailha; fi
 	rm -rf $(DESTDIR)$(AGENTDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(DOCDIR)
 	rm -f $(addprefix $(DESTDIR)$(SBINDIR)/,$(notdir $(programs)))
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(units)))

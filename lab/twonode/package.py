@@ -31,8 +31,9 @@ from twonode.plan import DATA
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-SOURCES = ("Makefile", "LICENSE", "README.md", "CHANGELOG.md", "setup.cfg", "agents", "bin",
-           "fence", "lib/mailha", "units", "examples", "debian", "rpm", "man")
+SOURCES = ("Makefile", "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "setup.cfg",
+           "agents", "bin", "fence", "lib/mailha", "units", "examples", "debian", "rpm", "man",
+           "bench/README.md")
 """What a package is made of; not the laboratory, the benches and the tests."""
 
 TOOLS = layer.Recipe("package", ("debhelper", "dh-python", "dpkg-dev", "make"))

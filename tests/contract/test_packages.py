@@ -143,6 +143,35 @@ def test_the_rpm_has_every_file_of_the_debian_package_and_no_other(machine: Bare
     assert ours == theirs
 
 
+def test_the_rpm_asks_the_distribution_for_its_directories(machine: BareSandbox) -> None:
+    """Fedora 42 has moved /usr/sbin into /usr/bin: what is laid there has to be listed there."""
+    said = shell(machine, "rpmspec -P --define '_sbindir /usr/bin' --define '_mandir /usr/man' "
+                          f"/usr/src/mailha-{VERSION}/rpm/mailha.spec").stdout
+    for line in (" SBINDIR=/usr/bin MANDIR=/usr/man ", "\n/usr/bin/fence_ipmi\n",
+                 "\n/usr/man/man8/mailha.8*\n"):
+        assert line in said
+    root = "/tmp/merged"
+    shell(machine, f"make -s -C /usr/src/mailha-{VERSION} install DESTDIR={root} SBINDIR=/usr/bin "
+                   f"MANDIR=/usr/man COMPILE=no; {root}/usr/bin/mailha --version; "
+                   f"[ -e {root}/usr/man/man8/mailha.8 ]; [ ! -e {root}/usr/sbin ]")
+
+
+def test_every_link_of_a_document_leads_to_another_one_of_the_package(machine: BareSandbox,
+                                                                      deb: str, rpm: str) -> None:
+    """Debian compresses what is large, and a reader follows a link to a page that is not there."""
+    shell(machine, f"""
+        rm -rf /tmp/deb /tmp/rpm; mkdir /tmp/deb /tmp/rpm
+        dpkg-deb -x {deb} /tmp/deb; cd /tmp/rpm; rpm2cpio {rpm} | cpio --quiet -id""")
+    for root in ("/tmp/deb", "/tmp/rpm"):
+        documents = machine.path(f"{root}/usr/share/doc/mailha")
+        pages = sorted(documents.rglob("*.md"))
+        assert {documents / name for name in ("README.md", "bench/README.md")} <= set(pages)
+        links = [(page, target) for page in pages for target in re.findall(
+            r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())]
+        assert len(links) > 20
+        assert [link for link in links if not (link[0].parent / link[1]).is_file()] == []
+
+
 def test_both_name_what_is_needed_and_what_is_recommended(machine: BareSandbox, deb: str,
                                                           rpm: str) -> None:
     fields = shell(machine, f"dpkg-deb -f {deb} Depends Recommends").stdout
@@ -177,6 +206,31 @@ def test_an_installed_package_works_and_is_compiled(installed: BareSandbox) -> N
     assert "<resource-agent" in said.stdout and f"mailha {VERSION}" in said.stdout
     modules = int(shell(installed, f"find {LIBRARY} -name '*.py' | wc -l").stdout)
     assert int(shell(installed, f"find {LIBRARY} -name '*.pyc' | wc -l").stdout) == modules
+
+
+NAMES = f"""
+import marshal, os, sys
+root = sys.argv[1]
+for place, _, files in os.walk(root + "{LIBRARY}"):
+    for file in files:
+        if file.endswith(".pyc"):
+            with open(os.path.join(place, file), "rb") as compiled:
+                compiled.seek(16)
+                print(marshal.load(compiled).co_filename)
+"""
+"""Prints which sources the compiled modules below a root take themselves for."""
+
+
+def test_compiled_modules_name_the_sources_that_are_installed(installed: BareSandbox,
+                                                              rpm: str) -> None:
+    """A relative name would be looked for where the program happens to stand."""
+    modules = sorted(path for path in wanted() if path.endswith(".py"))
+    shell(installed, f"""
+        rm -rf /tmp/rpm /tmp/make; mkdir /tmp/rpm; cd /tmp/rpm; rpm2cpio {rpm} | cpio --quiet -id
+        make -s -C /usr/src/mailha-{VERSION} install DESTDIR=/tmp/make""")
+    for root in ("", "/tmp/rpm", "/tmp/make"):
+        said = installed.run(["/usr/bin/python3", "-", root], input=NAMES, timeout=LIMIT)
+        assert sorted(said.stdout.split()) == modules, root + said.stderr
 
 
 def test_a_removal_is_refused_while_a_resource_runs_and_says_how_to_go_on(
