@@ -2,7 +2,7 @@
 # A second network to each BMC, for when the switch of the first one is dead. For pcs.
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Run it after cluster.pcs.sh of kopano-shared-storage or kopano-drbd, whose two devices it keeps:
+# Run it after cluster.pcs.sh of any example with a pair of nodes, whose two devices it keeps:
 #     pcs cluster cib new.xml
 #     sh second-path.pcs.sh -f new.xml
 #     pcs cluster cib-push new.xml

@@ -19,7 +19,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text()
 PARAMETERS = {"bluemind": "bluemind-shared-storage", "config-sync": "config-sync",
               "cyrus": "cyrus-buddies", "cyrus-storage": "cyrus-shared-storage",
-              "kopano": "kopano-shared-storage"}
+              "fencing-guard": "manual-changeover", "kopano": "kopano-shared-storage"}
 """Agent -> the folder of examples whose README has a table of its parameters."""
 
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("examples/**/*.md"),
@@ -37,7 +37,8 @@ def node() -> Iterator[BareSandbox]:
         for folder in ("agents", "bin", "examples", "fence", "lib", "man", "units"):
             shutil.copytree(CHECKOUT / folder, sandbox.path("/checkout") / folder,
                             ignore=shutil.ignore_patterns("__pycache__"))
-        for file in ("Makefile", "README.md", "CHANGELOG.md"):
+        sandbox.path("/checkout/bench").mkdir()
+        for file in ("Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "bench/README.md"):
             shutil.copy(CHECKOUT / file, sandbox.path("/checkout") / file)
         yield sandbox
 
@@ -117,11 +118,18 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("folder", re.findall(r"cp -r /usr/share/doc/mailha/(\S+)", README))
-def test_every_configuration_to_begin_with_is_installed(
-        installed: BareSandbox, folder: str) -> None:
-    place = installed.path(f"/usr/share/doc/mailha/{folder}")
-    assert (place / "cluster.crm").exists() and (place / "cluster.pcs.sh").exists()
+COPIED = re.findall(r"^    (cp -r \S+) \. && (cd \S+)\n    editor (\S+) ", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("number, product", enumerate(["kopano", "bluemind", "cyrus"]))
+def test_what_is_copied_to_begin_with_is_whole(installed: BareSandbox, number: int,
+                                               product: str) -> None:
+    """Each example refers to files of its neighbours."""
+    copy, enter, file = COPIED[number]
+    done = installed.run(["sh", "-ec", f"mkdir -p /tmp/{product}; cd /tmp/{product}; {copy} .; "
+                          f"{enter}; ls {file} cluster.pcs.sh README.md; grep -o '](\\.\\./[^)]*)' "
+                          "README.md | tr -d '])(' | xargs ls"], timeout=LIMIT)
+    assert done.returncode == 0 and product in enter, done.stderr
 
 
 def test_contributing_fits_one_screen() -> None:
