@@ -53,9 +53,10 @@ cluster resource create --no-default-ops cyrus_spool ocf:heartbeat:Filesystem \
        monitor interval=20s timeout=40s \
        monitor interval=60s timeout=60s OCF_CHECK_LEVEL=20 \
     --group cyrus
+disks="/var/lib/cyrus=/dev/mapper/cyrus-lib"
+disks="$disks /var/spool/cyrus=/dev/mapper/cyrus-spool"
 cluster resource create --no-default-ops cyrus_storage ocf:mailha:cyrus-storage \
-    policy=strict \
-    device="/var/lib/cyrus=/dev/mapper/cyrus-lib /var/spool/cyrus=/dev/mapper/cyrus-spool" \
+    policy=strict device="$disks" \
     op start interval=0s timeout=60s stop interval=0s timeout=20s \
        monitor interval=30s timeout=30s \
        monitor interval=120s timeout=60s OCF_CHECK_LEVEL=10 \

@@ -19,7 +19,7 @@ _MARKER = re.compile(r"@([A-Z]+)(?: ([^@]+))?@")
 _INDENTED = {".EX": [".RS 4", ".EX"], ".EE": [".EE", ".RE"]}
 """Commands among prose."""
 
-_HEADING = {"7": "Pacemaker resource agents", "8": "mailha"}
+_HEADING = {"7": "Resource agents", "8": "mailha"}
 
 
 class PageWrong(Exception):
@@ -37,8 +37,10 @@ def render(source: Path) -> str:
     title = (f'.TH {name.upper()} {section} "" "mailha {mailha.__version__}" '
              f'"{_HEADING[section]}"')
     comment = '.\\" SPDX-License-Identifier: GPL-2.0-or-later'
-    # No hyphens and no stretched blanks: commands and names are copied from these pages.
-    return "\n".join([comment, ".nr HY 0", title, ".ad l", *_filled(source, name)]) + "\n"
+    # No hyphens and no stretched blanks, at the end of a sentence neither: commands and names are
+    # copied from these pages.
+    return "\n".join([comment, ".nr HY 0", title, ".ad l", ".ss 12 0",
+                      *_filled(source, name)]) + "\n"
 
 
 def _filled(source: Path, name: str) -> List[str]:
