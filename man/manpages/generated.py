@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 from typing import List, Union
 
+from mailha.fencing import standard
 from mailha.fencing.declaration import FenceAgent, Option
 from mailha.fencing.metadata import form
 from mailha.ocf.declaration import OWN_TIMEOUTS, Agent, Parameter
@@ -55,9 +56,11 @@ def _parameter(parameter: Parameter) -> List[str]:
 
 def _option(option: Option) -> List[str]:
     """Return the entry of one option of a fence agent."""
+    # In the metadata, the actions have a list of their own.
+    choices = standard.ACTIONS if option.name == "action" else option.choices
     remarks = []
-    if option.choices:
-        remarks.append("one of " + ", ".join(option.choices))
+    if choices:
+        remarks.append("one of " + ", ".join(choices))
     # The action is "required" in the metadata, as in those of all fence agents, and has a default.
     if option.default:
         remarks.append(f"default {option.default}")

@@ -125,7 +125,8 @@ requires=nothing or requires=quorum), and if every other node of the cluster can
 fencing device that is enabled, that is for this node and that may be used on another one than this
 node itself, by each device of a level where there is a fencing topology, or by a watchdog (diskless
 SBD). It refuses with "not installed" (5) and says what is missing; the node is then banned until
-the failure is cleaned up ("crm resource cleanup" or "pcs resource cleanup").
+the failure is cleaned up ("crm resource cleanup" or "pcs resource cleanup"), or failure-timeout is
+over.
 
 Only start asks. It reads this node's copy of the cluster configuration and tries again while that
 cannot be read; if it stays unreadable, what the last start in this boot has found holds. monitor

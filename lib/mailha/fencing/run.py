@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From the command line to the exit code: the only place that ends the process.
 
-Exit codes as Pacemaker reads them: 0 done, for status and monitor also "the power is on"; 2 status:
-the power is off; 1 for everything else. A monitor of a node that is off is no failure of the
-device, so it is 0 too.
+Exit codes as Pacemaker reads them: 0 done, for status also "the power is on"; 2 status: the power
+is off; 1 for everything else. A monitor of a node that is off is no failure of the device, so it is
+0 too.
 """
 
 from __future__ import annotations

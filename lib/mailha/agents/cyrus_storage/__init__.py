@@ -83,8 +83,8 @@ temporary files and caches) may be in memory.
 
 An unfit path is refused with "not installed" (5) and the reason, so that the other node may try;
 the node is banned until the failure is cleaned up ("crm resource cleanup" or "pcs resource
-cleanup"). Nothing is ever touched before its mount has been accepted from the kernel's table, so a
-dead server cannot delay the answer.
+cleanup"), or failure-timeout is over. Nothing is ever touched before its mount has been accepted
+from the kernel's table, so a dead server cannot delay the answer.
 
 monitor is "not running" without the marker that start left in this boot, whatever is mounted: a
 disk that was mounted by hand, or GFS2 on both nodes, does not make this resource run twice. With

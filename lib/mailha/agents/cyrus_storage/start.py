@@ -35,7 +35,7 @@ def start(call: Call, machine: Machine) -> None:
     configuration, targets, verdicts = _examine(call, machine, demand)
     if not all(verdict.fit for verdict in verdicts):
         # A table of mounts that changes while it is read lacks some of them (before Linux 5.8), and
-        # a refusal lasts until somebody has cleaned it up.
+        # a refusal lasts until somebody has cleaned it up, or for failure-timeout.
         configuration, targets, verdicts = _examine(call, machine, demand)
     storage.require_presence(machine, targets, verdicts, call.left() * SHARE_OF_READING)
     reason, remedy = storage.unfit(verdicts)
