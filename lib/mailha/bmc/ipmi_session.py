@@ -78,20 +78,13 @@ class Conversation:
             raise SessionLost(f"{self._login.name} had lost this session before")
         session = self._handshake
         answers: list[Any] = []
-        session.raw_command(netfn=netfn, command=command, data=data, callback=answers.append)
         try:
-            for sent in range(REPEATS):
-                if sent:
-                    session.again()
-                self._listen(lambda: bool(answers))
-                if answers:
-                    break
-                self._pace.lost(ESTABLISHED, in_session=True)
-        except BaseException:
-            self._lost = True
-            raise
+            session.raw_command(netfn=netfn, command=command, data=data, callback=answers.append)
+            self._await(answers)
         finally:
-            session.incommand = False   # left to us by pyghmi, as there is a callback
+            # Left to us by pyghmi, as there is a callback. Where it stays after a request that
+            # could not be sent, the next one waits for pyghmi's own thread, which is not there.
+            session.incommand = False
         if not answers:
             self._lost = True
             raise SessionLost(f"{self._login.name} answered nothing to {REPEATS} requests in the "
@@ -101,6 +94,20 @@ class Conversation:
             self._lost = True
             raise NotUnderstood(f"{self._login.name} answered another request than was sent")
         return answer["code"], bytes(answer["data"])
+
+    def _await(self, answers: list[Any]) -> None:
+        """Wait for the answer to the request that was made last, and repeat that."""
+        try:
+            for sent in range(REPEATS):
+                if sent:
+                    self._handshake.again()
+                self._listen(lambda: bool(answers))
+                if answers:
+                    break
+                self._pace.lost(ESTABLISHED, in_session=True)
+        except BaseException:
+            self._lost = True
+            raise
 
     def close(self) -> None:
         """End the session at the controller, which has few of them; never raises."""
@@ -112,9 +119,6 @@ class Conversation:
                 for _ in range(2 if patient else 1):
                     answers: list[Any] = []
                     session.lastpayload = None
-                    # A request that failed before it was sent leaves this behind, and pyghmi would
-                    # wait for its own thread, which does not exist, until the watchdog ends it.
-                    session.incommand = False
                     session.raw_command(netfn=APPLICATION, command=CLOSE_SESSION, data=number,
                                         retry=False, callback=answers.append)
                     session.incommand = False

@@ -9,8 +9,8 @@ import os
 from typing import TYPE_CHECKING, Iterator
 
 from mailha import errors
-from mailha.cli import sync_preview, sync_resource
 from mailha.cli import sync_copies as copies
+from mailha.cli import sync_preview, sync_resource
 from mailha.cli.sync_copies import There
 from mailha.cli.sync_status import printable
 from mailha.cli.terminal import Terminal

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Iterator
 
 from mailha import errors
-from mailha.cli import sync_resource
 from mailha.cli import sync_copies as copies
+from mailha.cli import sync_resource
 from mailha.cli.sync_copies import Here, Source, There
 from mailha.cli.sync_status import moment, printable
 from mailha.cli.terminal import Terminal

@@ -16,12 +16,11 @@ from mailha.agents.config_sync.parameters import NONE
 from mailha.cli.terminal import Terminal
 from mailha.cluster import cib
 from mailha.profiles.configuration import PROFILES
-from mailha.sync.active.exchange import DIFFERS, FOREIGN, ONLY_HERE, Difference
+from mailha.sync.active.exchange import DIFFERS, ONLY_HERE, Difference
 from mailha.sync.connection import pairing
 from mailha.sync.files.settings import Settings
+from mailha.sync.passive.judging import FOREIGN
 from mailha.system.machine import Machine
-from mailha.validation.storage import Paths
-from mailha.validation.text import Words
 
 QUESTION = 2.0
 """Seconds in which the cluster has to say which addresses it moves."""
@@ -52,11 +51,9 @@ def settings(machine: Machine, terminal: Terminal, options: argparse.Namespace) 
     except errors.MailhaError as error:
         terminal.warn(f"{error.reason}; so the addresses that the cluster moves count as this "
                       "node's own, and more may be withheld than is later")
-    return Settings(options.resource or NAME, pairing.node_name(machine), 0,
-                    profile="" if options.profile == NONE else options.profile,
-                    include=Paths(slash=True).parse(options.include) if options.include else (),
-                    exclude=Words(unique=False).parse(options.exclude) if options.exclude else (),
-                    floating=floating)
+    return surroundings.described(
+        options.resource or NAME, pairing.node_name(machine), profile=options.profile,
+        include=options.include, exclude=options.exclude, floating=floating)
 
 
 def summary(node: str, found: Iterable[Difference]) -> str:

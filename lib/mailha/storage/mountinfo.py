@@ -126,6 +126,11 @@ class Table:
             if line:
                 yield Mount(line)
 
+    def points(self) -> frozenset[str]:
+        """Return all mount points, without reading the rest of their lines."""
+        fields = (line.split(b" ", 5) for line in self._text.split(b"\n"))
+        return frozenset(_text(each[4]) for each in fields if len(each) > 5)
+
     def at(self, path: str) -> list[Mount]:
         """Return all that is mounted at exactly this path, whether a path leads there or not.
 
@@ -246,9 +251,14 @@ def mounts(machine: Machine, process: str = "self") -> Table:
     try:
         return Table(machine.files.read(path, LARGEST))
     except OSError as error:
-        raise MountTableDamaged(f"cannot read {path}: {error.strerror}",
-                                remedy="mount /proc" if process == "self" else
-                                "see whether the process still lives") from None
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: str, error: OSError) -> MountTableDamaged:
+    """Return why the table of mounts in a file of /proc cannot be read, as an error to raise."""
+    return MountTableDamaged(f"cannot read {path}: {error.strerror}",
+                             remedy="mount /proc" if path == TABLE else
+                             "see whether the process still lives")
 
 
 def lexical(path: str) -> str:

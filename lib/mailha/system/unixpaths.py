@@ -11,6 +11,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
 
 def through_directory(path: str) -> tuple[str, int]:
     """Return another path of the same socket, and the descriptor that it is good for as long as.
@@ -20,3 +24,21 @@ def through_directory(path: str) -> tuple[str, int]:
     directory, _, name = path.rpartition("/")
     descriptor = os.open(directory or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     return f"/proc/self/fd/{descriptor}/{name}", descriptor
+
+
+def connect(connection: socket, path: str) -> None:
+    """Connect to the socket at a path of any length; raises OSError as connect(2) does."""
+    short, directory = through_directory(path)
+    try:
+        connection.connect(short)
+    finally:
+        os.close(directory)
+
+
+def bind(listener: socket, path: str) -> None:
+    """Make the socket at a path of any length; raises OSError as bind(2) does."""
+    short, directory = through_directory(path)
+    try:
+        listener.bind(short)
+    finally:
+        os.close(directory)

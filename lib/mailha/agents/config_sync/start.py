@@ -58,8 +58,7 @@ def start(call: Call, machine: Machine) -> None:
         raise
     for rival in rivals.find(machine, selection.roots):
         call.log.warning(str(rival))
-    for crossing in surroundings.crossings(call, machine, cib, selection) if cib else ():
-        call.log.warning(crossing)
+    surroundings.warn_of_crossings(call, machine, cib, selection)
     call.log.info(f"sends as generation {wanted.generation} to "
                   f"{', '.join(wanted.peers) or 'every node that it is paired with'}")
 

@@ -13,6 +13,7 @@ from mailha.sync.passive import crossing
 from mailha.sync.places import STATE_DIRECTORY, Places
 from mailha.validation import Invalid
 from mailha.validation.storage import Paths
+from mailha.validation.text import Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +89,18 @@ def settings(call: Call, cib: Cib | None, *, generation: int) -> Settings:
                     peers=peers, apply_sysctl=values["apply_sysctl"], in_cluster=call.in_cluster)
 
 
+def described(resource: str, node: str, *, profile: str | None, include: str | None,
+              exclude: str | None, floating: list[str]) -> Settings:
+    """Return what the sender of a resource would be told, by its parameters as somebody wrote them.
+
+    floating: addresses that the cluster moves. Raises validation.Invalid.
+    """
+    return Settings(resource, node, 0, profile=profile if profile and profile != NONE else "",
+                    include=Paths(slash=True).parse(include) if include else (),
+                    exclude=Words(unique=False).parse(exclude) if exclude else (),
+                    floating=floating)
+
+
 def addresses(cib: Cib) -> list[str]:
     """Return the addresses that the cluster moves, whatever rule decides on them."""
     from mailha.cluster import resources
@@ -99,10 +112,15 @@ def addresses(cib: Cib) -> list[str]:
     return sorted(found)
 
 
-def crossings(call: Call, machine: Machine, cib: Cib, ours: Selection) -> Iterator[str]:
-    """Yield which other resources of this kind carry what this one does: on another node they would
-    send it back.
+def warn_of_crossings(call: Call, machine: Machine, cib: Cib | None, ours: Selection) -> None:
+    """Warn of other resources of this kind that carry what this one does: on another node they
+    would send it back. cib: None where there is no cluster, and so no other resource.
     """
+    for sentence in _crossings(call, machine, cib, ours) if cib is not None else ():
+        call.log.warning(sentence)
+
+
+def _crossings(call: Call, machine: Machine, cib: Cib, ours: Selection) -> Iterator[str]:
     from mailha.cluster import resources
     own = resources.without_instance(call.resource)
     for resource in resources.every(cib):
@@ -124,10 +142,9 @@ def _selections(machine: Machine, resource: Resource) -> Iterator[Selection]:
         for include in resource.values("include"):
             for exclude in resource.values("exclude"):
                 try:
-                    yield replicated.select(machine, Settings(
-                        resource.identifier, "", 0, profile=profile if profile and profile != NONE
-                        else "", include=Paths(slash=True).parse(include) if include else (),
-                        exclude=exclude.replace(",", " ").split() if exclude else ()))
+                    yield replicated.select(machine, described(
+                        resource.identifier, "", profile=profile, include=include, exclude=exclude,
+                        floating=[]))
                 except (errors.MailhaError, Invalid):
                     continue
 

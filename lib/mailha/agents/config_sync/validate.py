@@ -39,8 +39,7 @@ def findings(call: Call, machine: Machine) -> Iterator[errors.MailhaError]:
         call.log.debug(f"systemd could not be asked: {error}")
     cib = _configuration(call, machine)
     selection = replicated.select(machine, surroundings.settings(call, cib, generation=0))
-    for crossing in surroundings.crossings(call, machine, cib, selection) if cib else ():
-        call.log.warning(crossing)
+    surroundings.warn_of_crossings(call, machine, cib, selection)
     if os.geteuid() != 0:
         return
     named = call.parameters["peers"]

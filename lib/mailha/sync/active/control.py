@@ -19,8 +19,8 @@ from typing import Any, Callable, Mapping, Union
 
 from mailha import errors
 from mailha.sync.places import Places
+from mailha.system import unixpaths
 from mailha.system.machine import Machine
-from mailha.system.unixpaths import through_directory
 
 LONGEST_REQUEST = 1 << 20
 LONGEST_ANSWER = 64 << 20
@@ -51,11 +51,7 @@ class Server(threading.Thread):
             made = path + ".new"
             if os.path.lexists(made):
                 os.unlink(made)
-            short, directory = through_directory(made)
-            try:
-                self._listener.bind(short)
-            finally:
-                os.close(directory)
+            unixpaths.bind(self._listener, made)
             os.chmod(made, 0o600)
             self._listener.listen(MOST_AT_ONCE)
             os.rename(made, path)
@@ -132,11 +128,7 @@ def ask(machine: Machine, resource: str, request: Mapping[str, Any], timeout: fl
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
         connection.settimeout(timeout)
         try:
-            path, directory = through_directory(machine.root + control_path(resource))
-            try:
-                connection.connect(path)
-            finally:
-                os.close(directory)
+            unixpaths.connect(connection, machine.root + control_path(resource))
             connection.sendall(_encode(request))
         except (FileNotFoundError, ConnectionRefusedError):
             raise NoSender(f"no sender of {resource} runs on this node",

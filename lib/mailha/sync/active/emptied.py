@@ -19,9 +19,6 @@ from mailha.sync.files.selection import Selection
 from mailha.sync.passive.judging import FORCE
 from mailha.system.machine import Machine
 
-EMPTIED = "emptied"
-"""The code of such a problem; the receiver's guard uses it, too."""
-
 
 class Guard:
     """Knows which roots of the selection are whole. To be used from several threads."""

@@ -11,12 +11,13 @@ import time
 from collections import deque
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
-from mailha.sync.active.emptied import EMPTIED, Guard
+from mailha.sync.active.emptied import Guard
 from mailha.sync.active.peerside import PeerSide
 from mailha.sync.connection import channel
 from mailha.sync.connection.wire import MOST_CHANGES, Stream
 from mailha.sync.files.entry import DIRECTORY, Entry
 from mailha.sync.files.scanning import Gone, Scan, Scanner, Unstable
+from mailha.sync.passive.judging import AGREED, EMPTIED, FOREIGN
 from mailha.sync.trouble import ProtocolError
 
 ANSWER = 30.0
@@ -33,10 +34,6 @@ AT_A_TIME = 128
 
 UNDER_WAY = 3
 """Batches that are sent before the first of them has been answered."""
-
-FOREIGN = "foreign"
-CHANGED = "changed"
-AGREED = "agreed"
 
 DIFFERS, ONLY_HERE, ONLY_THERE = "differs", "only here", "only there"
 

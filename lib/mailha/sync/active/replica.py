@@ -17,11 +17,12 @@ from typing import Any, Callable, Collection
 from mailha import errors
 from mailha.sync.active.backlog import Backlog
 from mailha.sync.active.emptied import Guard
-from mailha.sync.active.exchange import FOREIGN, Difference, Exchange, Outcome
+from mailha.sync.active.exchange import Difference, Exchange, Outcome
 from mailha.sync.active.questions import Question, Questions
 from mailha.sync.connection.channel import Channel
 from mailha.sync.connection.peers import Peer
 from mailha.sync.files.scanning import Scan, Scanner
+from mailha.sync.passive.judging import FOREIGN
 from mailha.sync.trouble import ConnectionLost, Refused, Silent
 
 MOST_AT_ONCE = 1000

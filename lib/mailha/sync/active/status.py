@@ -15,7 +15,7 @@ import time
 
 from mailha import errors
 from mailha.sync.places import Places
-from mailha.system.unixpaths import through_directory
+from mailha.system import unixpaths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,12 +43,7 @@ def ask(machine: Machine, resource: str, timeout: float) -> tuple[int, str]:
     try:
         channel.settimeout(timeout)
         try:
-            path, directory = through_directory(
-                machine.root + Places(resource).run_directory + "/control")
-            try:
-                channel.connect(path)
-            finally:
-                os.close(directory)
+            unixpaths.connect(channel, machine.root + Places(resource).run_directory + "/control")
             # Its own deadline is earlier, so that it can say what it waits for.
             channel.send(b'{"do": "monitor", "timeout": %.2f}\n' % (timeout * 0.8))
         except OSError as error:

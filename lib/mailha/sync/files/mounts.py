@@ -9,24 +9,19 @@ from __future__ import annotations
 import os
 import select
 
-from mailha import errors
+from mailha.storage import mountinfo
 from mailha.sync.files.selection import Selection
 from mailha.system.machine import Machine
 
-TABLE = "/proc/self/mountinfo"
-LARGEST = 64 << 20
 MOUNTED = "another file system is mounted there"
 
 
 def mount_points(machine: Machine) -> frozenset[str]:
     """Return where file systems are mounted, without touching any of them.
 
-    Raises errors.Failed if that cannot be told.
+    Raises mountinfo.MountTableDamaged if that cannot be told.
     """
-    try:
-        return _parsed(machine.files.read(TABLE, LARGEST))
-    except OSError as error:
-        raise _unknown(error) from None
+    return mountinfo.mounts(machine).points()
 
 
 class MountTable:
@@ -49,13 +44,13 @@ class MountTable:
             return mount_points(self._machine)
         try:
             if self._descriptor < 0:
-                self._descriptor = os.open(TABLE, os.O_RDONLY | os.O_CLOEXEC)
+                self._descriptor = os.open(mountinfo.TABLE, os.O_RDONLY | os.O_CLOEXEC)
                 self._poll.register(self._descriptor, select.POLLERR | select.POLLPRI)
             # Asked before it is read: what changes meanwhile is told the next time.
             if self._poll.poll(0) or self._points is None:
-                self._points = _parsed(self._read())
+                self._points = mountinfo.Table(self._read()).points()
         except OSError as error:
-            raise _unknown(error) from None
+            raise mountinfo.unreadable(mountinfo.TABLE, error) from None
         return self._points
 
     def close(self) -> None:
@@ -110,21 +105,3 @@ class MountsBelow:
         root = next((root for root in self._roots if path.startswith(root + "/")), path)
         return any(path == point or path.startswith(point + "/") for point in self._points
                    if point.startswith(root + "/"))
-
-
-def _parsed(table: bytes) -> frozenset[str]:
-    found = set()
-    for line in table.split(b"\n"):
-        fields = line.split(b" ", 5)
-        if len(fields) > 5:
-            point = fields[4]
-            if b"\\" in point:
-                for octal, byte in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"),
-                                    (b"\\134", b"\\")):
-                    point = point.replace(octal, byte)
-            found.add(os.fsdecode(point))
-    return frozenset(found)
-
-
-def _unknown(error: OSError) -> errors.Failed:
-    return errors.Failed(f"cannot tell what is mounted: {error}", remedy="mount /proc")

@@ -162,7 +162,7 @@ class _Batch:
                                             put).items():
             for path in found:
                 if path == root or path.startswith(root + "/"):
-                    self._problem(path, "emptied", reason)
+                    self._problem(path, judging.EMPTIED, reason)
         return [path for path in found if path not in self._failed]
 
     def _needed(self, entry: Entry) -> bool:

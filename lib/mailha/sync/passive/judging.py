@@ -24,6 +24,9 @@ MOST_DELETED = 100
 LARGEST_SHARE = 0.2
 FORCE = "'mailha sync push --force'"
 
+EMPTIED = "emptied"
+"""The code of the problem that a directory, from which much is to be deleted, is not whole."""
+
 
 class Problem:
     """Why a change was not made. code: for programs; see mailha.sync.passive.receiving."""
