@@ -46,9 +46,9 @@ PACKAGES = (
 FENCE_AGENTS = {"bullseye": ("fence-agents",), "bookworm": ("fence-agents",)}
 """What holds every fence agent, where Debian has them in one package."""
 
-FENCE_AGENTS_APART = ("fence-agents-ipmilan", "fence-agents-apc-snmp")
-"""From trixie on, Debian packages each fence agent by itself: the peer that ours are compared to,
-and the agent of the power strips in examples/fencing."""
+FENCE_AGENTS_APART = ("fence-agents-ipmilan", "fence-agents-drac5", "fence-agents-apc-snmp")
+"""From trixie on, Debian packages each fence agent by itself: the two peers that ours are compared
+to, and the agent of the power strips in examples/fencing."""
 
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*", "/usr/share/info/*")
 
@@ -74,9 +74,9 @@ mkdir -p "$1/etc/mysql" "$1/var/log/journal"
 """
 
 MUST_HAVE = ("lib/systemd/systemd", "usr/sbin/pacemakerd", "usr/sbin/corosync", "usr/bin/ipmi_sim",
-             "usr/bin/ipmitool", "usr/sbin/fence_ipmilan", "usr/sbin/fence_apc_snmp",
-             "usr/sbin/crm", "usr/sbin/pcs", "usr/sbin/mariadbd", "usr/sbin/sshd",
-             "usr/bin/ssh-keygen", "usr/bin/python3")
+             "usr/bin/ipmitool", "usr/sbin/fence_ipmilan", "usr/sbin/fence_drac5",
+             "usr/sbin/fence_apc_snmp", "usr/sbin/crm", "usr/sbin/pcs", "usr/sbin/mariadbd",
+             "usr/sbin/sshd", "usr/bin/ssh-keygen", "usr/bin/python3")
 
 BUILD_LIMIT = 1800.0
 """Seconds that a build may take; on two cores and a near mirror it takes about one minute."""

@@ -165,6 +165,9 @@ def test_the_schemas_of_resource_agents_refuse_nothing_but_what_ocf_1_1_has_brou
         machine: Sandbox, agent: str, option: str) -> None:
     root = ElementTree.fromstring(metadata(machine, agent))
     take_out_what_ocf_1_1_has_brought(root)
+    if SUITE == "bullseye" and option == "--relaxng":
+        # Its grammar has forgotten what its own DTD allows; later ones know it.
+        assert root.attrib.pop("version")
     machine.path("/document.xml").write_text(ElementTree.tostring(root, "unicode"))
     done = run(machine, "xmllint", "--noout", option, OLD_SCHEMAS[option], "/document.xml")
     assert done.returncode == 0, done.stderr
