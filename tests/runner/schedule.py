@@ -30,7 +30,7 @@ SECONDS: Dict[str, float] = {
     "test_agent_life.py": 60, "test_agent_parameters.py": 30, "test_agent_vices.py": 186,
     "test_agent_database.py": 70, "test_agent_tester.py": 45, "test_agent_systemd.py": 110,
     "test_agent_units.py": 60, "test_agent_surroundings.py": 60, "test_agent_shortage.py": 55,
-    "test_agent_leftovers.py": 45, "test_demo.py": 336, "test_examples.py": 269,
+    "test_agent_leftovers.py": 45, "test_demo.py": 336, "test_examples.py": 150,
     "test_bluemind_cluster.py": 264, "test_sync_losses.py": 234,
     "test_fence_ipmi_pyghmi.py": 198, "test_lab.py": 172, "test_fence_ipmi_misbehaving.py": 150,
     "test_cyrus_buddies.py": 113, "test_fence_cluster.py": 104, "test_storage_nfs.py": 104,
