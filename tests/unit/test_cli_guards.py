@@ -370,9 +370,11 @@ def test_show_tells_of_a_guard_that_was_written_and_not_loaded() -> None:
 def test_show_tells_why_a_unit_does_not_start_and_what_to_disable() -> None:
     where = both(node(kopano("mail")))
     unit(where, "server").properties["UnitFileState"] = "enabled"
+    unit(where, "spooler").properties["UnitFileState"] = "enabled-runtime"
     text = call(where, "guards", "show").out
     said = " ".join(text.split())
     assert "starts only while its resource is active on this node" in said
+    assert "Where 'crm_mon -1r' shows it started on no node:" in said
     assert "'crm resource start leaves'" in said and "'pcs resource enable leaves'" in said
     assert "\n    systemctl disable kopano-server.service\n" in text
 

@@ -100,10 +100,10 @@ def _explain(machine: Machine, terminal: Terminal, found: list[Guard],
         terminal.say()
         terminal.say("A guarded unit starts only while its resource is active on this node; "
                      "systemd skips every other start over its condition. Not active here: "
-                     f"{', '.join(held)}. To start it: 'crm resource start {held[0]}' or 'pcs "
-                     f"resource enable {held[0]}'.")
-    enabled = [row[0] for row in rows if row[3] in ("enabled", "enabled-runtime")
-               and row[1] != FOREIGN]
+                     f"{', '.join(held)}. Where 'crm_mon -1r' shows it started on no node: 'crm "
+                     f"resource start {held[0]}' or 'pcs resource enable {held[0]}'.")
+    # What a generator enables ("enabled-runtime": postfix@-, postgresql@15-main) stays enabled.
+    enabled = [row[0] for row in rows if row[3] == "enabled" and row[1] != FOREIGN]
     if enabled:
         terminal.say()
         terminal.say("Enabled at boot, where the guard holds it back. To spare systemd the try:")
