@@ -68,6 +68,6 @@ cluster resource create --no-default-ops cyrus_ip ocf:heartbeat:IPaddr2 \
     --group cyrus
 cluster resource create --no-default-ops cyrus_imapd systemd:cyrus-imapd \
     op start interval=0s timeout=300s stop interval=0s timeout=120s \
-       monitor interval=20s timeout=60s \
+       monitor interval=20s timeout=100s \
     --group cyrus
 cluster constraint location cyrus prefers bob=50

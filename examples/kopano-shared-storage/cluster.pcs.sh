@@ -54,7 +54,7 @@ cluster resource create --no-default-ops mysql_ip ocf:heartbeat:IPaddr2 \
     --group mysql
 cluster resource create --no-default-ops mysqld systemd:mariadb \
     op start interval=0s timeout=900s stop interval=0s timeout=300s \
-       monitor interval=20s timeout=60s \
+       monitor interval=20s timeout=100s \
     --group mysql
 
 # Kopano
