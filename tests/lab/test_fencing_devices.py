@@ -157,27 +157,34 @@ def lab(make_lab: Callable[..., Lab]) -> Lab:
     return made
 
 
-def configure(lab: Lab, case: Case, seen: str) -> None:
+def configure(lab: Lab, case: Case, seen: str) -> Set[str]:
     """Make the case the cluster's configuration, beside its options and its nodes.
 
-    seen: the device that is added.
+    The one before goes first: the fencer of Pacemaker 2.0 overlooks that a device is gone where
+    another one loses an attribute by the same change. seen: the device that is added. Returns the
+    names of all resources.
     """
+    resources = case.resources + device(seen, meta=role("Started"))
+    constraints = case.constraints + ban(f'rsc="{seen}"', "1")
+    replace(lab, "", "<resources/><constraints/>")
+    return replace(lab, case.options, f"<resources>{resources}</resources>"
+                                      f"<constraints>{constraints}</constraints>{case.more}")
+
+
+def replace(lab: Lab, options: str, added: str) -> Set[str]:
+    """Replace all but the cluster's own options and its nodes; return the resources' names."""
     root = ElementTree.fromstring(lab.execute("alice", QUERY, timeout=30).stdout)
     for section in list(root):
         if section.tag not in ("crm_config", "nodes"):
             root.remove(section)
-    options = root.find("crm_config")
-    assert options is not None
-    for old in options.findall("cluster_property_set[@score='5']"):
-        options.remove(old)
-    options.append(ElementTree.fromstring(
-        f'<cluster_property_set score="5">{case.options}{pair("maintenance-mode", "true")}'
+    found = root.find("crm_config")
+    assert found is not None
+    for old in found.findall("cluster_property_set[@score='5']"):
+        found.remove(old)
+    found.append(ElementTree.fromstring(
+        f'<cluster_property_set score="5">{options}{pair("maintenance-mode", "true")}'
         '</cluster_property_set>'))
-    resources = case.resources + device(seen, meta=role("Started"))
-    constraints = case.constraints + ban(f'rsc="{seen}"', "1")
-    added = f"<all><resources>{resources}</resources>" \
-            f"<constraints>{constraints}</constraints>{case.more}</all>"
-    root.extend(list(ElementTree.fromstring(added)))
+    root.extend(list(ElementTree.fromstring(f"<all>{added}</all>")))
     for number, element in enumerate(root.iter()):
         if "id" not in element.attrib and element.tag not in (
                 "configuration", "crm_config", "nodes", "resources", "constraints", "rsc_defaults",
@@ -185,6 +192,7 @@ def configure(lab: Lab, case: Case, seen: str) -> None:
             element.set("id", f"x{number}")
     lab.execute("alice", ["cibadmin", "--replace", "--scope", "configuration", "--xml-pipe"],
                 timeout=30, input=ElementTree.tostring(root))
+    return {str(each.get("id")) for each in root.iter("primitive")}
 
 
 def fencers_answer(lab: Lab) -> Set[str]:
@@ -210,7 +218,8 @@ def test_mailha_counts_the_devices_that_pacemaker_would_use(lab: Lab, name: str,
                                                             case: Case) -> None:
     seen = f"seen-{parameters().index((name, case))}"
     expected = {seen, *case.fence.split()}
-    configure(lab, case, seen)
+    configured = configure(lab, case, seen)
+    # The fencer of Pacemaker 2.0 keeps the members of a group that is gone: they are not asked for.
     wait_for(f"the fencer to answer {sorted(expected)} for {name}",
-             lambda: fencers_answer(lab) == expected)
+             lambda: fencers_answer(lab) & configured == expected)
     assert mailhas_answer(lab) == expected - set(case.not_counted.split())
