@@ -342,3 +342,18 @@ def test_a_root_of_ones_own_can_be_installed_into_and_cleaned_again(machine: Bar
     before, after = shell(machine, script).stdout.split("---\n")
     laid: Set[str] = {line[len("/tmp/root"):] for line in before.splitlines()}
     assert set(wanted()) <= laid and after == ""
+
+
+def test_make_takes_away_what_it_has_laid_unless_a_resource_needs_it(machine: BareSandbox) -> None:
+    guard = "/etc/systemd/system/kopano-server.service.d/zz-mailha.conf"
+    said = shell(machine, f"""
+        cd /usr/src/mailha-{VERSION}; make -s install COMPILE=no
+        mkdir -p $(dirname {guard}) /run/mailha/active /etc/mailha
+        printf '# mailha guard of the cluster resource mail\\n[Unit]\\n' > {guard}
+        echo > /run/mailha/active/mail
+        if make -s uninstall; then exit 1; fi
+        [ -x {PLACE}/kopano ]; [ -e {guard} ]
+        rm /run/mailha/active/mail
+        make -s uninstall
+        [ ! -e {guard} ]; [ ! -e /run/mailha ]; [ -e /etc/mailha ]; [ ! -e /usr/sbin/mailha ]""")
+    assert "'mail' runs on this node" in said.stderr

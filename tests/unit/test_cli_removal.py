@@ -26,8 +26,10 @@ def test_it_says_nothing_where_nothing_of_mailha_is_in_use() -> None:
 def test_a_resource_that_runs_here_keeps_the_package(directory: str) -> None:
     where = node()
     where.files.put(f"{directory}/mail", b"")
+    began = where.clock.monotonic()
     said = call(where, "removal")
     assert said.code == 1 and "'mail' runs on this node" in said.err
+    assert where.clock.monotonic() == began, "it waited for a cluster that it need not ask"
     for command in ("crm node standby", "pcs node standby", "crm resource stop",
                     "pcs resource delete", "--force"):
         assert command in said.err

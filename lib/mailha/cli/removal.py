@@ -34,7 +34,8 @@ RECORDS = (active.DIRECTORY, mark.DIRECTORY, "/run/mailha/cyrus-storage")
 FENCE_AGENTS = ("stonith:fence_ipmi", "stonith:fence_racadm")
 
 PATIENCE_WITH_CLUSTER = 5.0
-"""Seconds for the cluster's configuration; without a cluster there is no answer, at once."""
+"""Seconds for the cluster's configuration: what a removal waits where no cluster runs, too, because
+one that is starting gives no answer either."""
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +52,8 @@ def needs_root(options: argparse.Namespace) -> bool:
 
 def run(machine: Machine, terminal: Terminal, options: argparse.Namespace) -> None:
     """Refuse or prepare. Raises errors.MailhaError."""
-    for finding in (_running(machine), _fencing(machine)):
+    for look in (_running, _fencing):
+        finding = look(machine)
         if finding is not None and not options.force:
             raise finding
         if finding is not None:
