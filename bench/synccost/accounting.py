@@ -2,7 +2,7 @@
 """CPU and memory of everything that a contestant runs, on both nodes.
 
 All processes of a sandbox but its first belong to the contestant of the moment, the SSH server
-included. What ended and was waited for counts through its parent.
+included. What ended counts through its parent, or through the first process where that has ended.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def cpu(sandboxes: Sequence[Sandbox]) -> float:
-    """Return the seconds of CPU that living processes and their waited-for children have had."""
+    """Return the seconds of CPU that all processes have had, those that have ended included."""
     total = 0
+    for sandbox in sandboxes:
+        # Whose parent had ended before was waited for by the first process.
+        total += sum(_times(sandbox.path("/proc/1"))[2:])
     for place in _processes(sandboxes):
-        try:
-            fields = (place / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue            # it has ended
-        total += sum(map(int, fields[11:15]))
+        total += sum(_times(place))
     return total / TICK
 
 
@@ -43,6 +42,15 @@ def memory(sandboxes: Sequence[Sandbox]) -> float:
 def busy(sandboxes: Sequence[Sandbox]) -> "tuple[float, int]":
     """Return what differs as long as something is going on: the CPU had, the processes there."""
     return cpu(sandboxes), sum(1 for _ in _processes(sandboxes))
+
+
+def _times(place: Path) -> Sequence[int]:
+    """Return the ticks of a process, in its own code and the kernel, and of those it waited for."""
+    try:
+        fields = (place / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return (0, 0, 0, 0)         # it has ended
+    return [int(field) for field in fields[11:15]]
 
 
 def _processes(sandboxes: Sequence[Sandbox]) -> Iterator[Path]:

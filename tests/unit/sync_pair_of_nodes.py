@@ -86,6 +86,11 @@ class Nodes:
         self._links.append(ours)
         return Stream(ours.fileno(), ours.fileno(), noise=True)
 
+    @property
+    def connections(self) -> int:
+        """How many there have been."""
+        return len(self._links)
+
     def cut(self) -> None:
         """Break the connection."""
         for link in self._links:

@@ -60,6 +60,13 @@ def test_the_oldest_is_taken_first(backlog: Backlog, clock: Clock) -> None:
     assert backlog.take(1) == ["/etc/old"]
 
 
+def test_nothing_is_taken_where_there_is_less_than_was_asked_for(backlog: Backlog) -> None:
+    backlog.add(["/a", "/b"])
+    assert backlog.take(10, least=3) == [] and backlog.size() == 2
+    backlog.add(["/c"])
+    assert backlog.take(10, least=3) == ["/a", "/b", "/c"]
+
+
 def test_what_changes_again_on_its_way_waits_for_the_next_batch(backlog: Backlog) -> None:
     # The batch holds what was there before, so its acknowledgement does not count for the change.
     backlog.add(["/etc/a"])

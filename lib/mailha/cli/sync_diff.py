@@ -14,7 +14,8 @@ from mailha.cli import sync_preview, sync_resource
 from mailha.cli.sync_copies import There
 from mailha.cli.sync_status import printable
 from mailha.cli.terminal import Terminal
-from mailha.sync.active.exchange import Difference, Exchange
+from mailha.sync.active.comparison import Difference
+from mailha.sync.active.exchange import Exchange
 from mailha.sync.connection import peers
 from mailha.sync.connection.peers import Peer
 from mailha.sync.files import identity, replicated, settings

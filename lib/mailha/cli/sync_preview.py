@@ -16,7 +16,7 @@ from mailha.agents.config_sync.parameters import NONE
 from mailha.cli.terminal import Terminal
 from mailha.cluster import cib
 from mailha.profiles.configuration import PROFILES
-from mailha.sync.active.exchange import DIFFERS, ONLY_HERE, Difference
+from mailha.sync.active.comparison import DIFFERS, ONLY_HERE, Difference
 from mailha.sync.connection import pairing
 from mailha.sync.files.settings import Settings
 from mailha.sync.passive.judging import FOREIGN

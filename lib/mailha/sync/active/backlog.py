@@ -49,12 +49,17 @@ class Backlog:
             self._changed.notify_all()
         self._wake()
 
-    def take(self, most: int) -> list[str]:
-        """Return paths to be sent now, the oldest first; they count as waiting until done()."""
+    def take(self, most: int, least: int = 1) -> list[str]:
+        """Return paths to be sent now, the oldest first; they count as waiting until done().
+
+        least: none where there are fewer.
+        """
         now = self._monotonic()
         with self._changed:
             ready = [path for path in self._waiting
                      if path not in self._sent and self._later.get(path, 0.0) <= now][:most]
+            if len(ready) < least:
+                return []
             for path in ready:
                 self._sent[path] = self._waiting.pop(path)
                 self._later.pop(path, None)

@@ -11,11 +11,14 @@ import time
 from collections import deque
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
+from mailha.sync.active.comparison import (DIFFERS, ONLY_HERE, ONLY_THERE, Difference,
+                                           Inventory)
 from mailha.sync.active.emptied import Guard
 from mailha.sync.active.peerside import PeerSide
 from mailha.sync.connection import channel
 from mailha.sync.connection.wire import MOST_CHANGES, Stream
-from mailha.sync.files.entry import DIRECTORY, Entry
+from mailha.sync.files.beneath import Beneath
+from mailha.sync.files.entry import DIRECTORY, FILE, Entry
 from mailha.sync.files.scanning import Gone, Scan, Scanner, Unstable
 from mailha.sync.passive.judging import AGREED, EMPTIED, FOREIGN
 from mailha.sync.trouble import ProtocolError
@@ -35,32 +38,6 @@ AT_A_TIME = 128
 UNDER_WAY = 3
 """Batches that are sent before the first of them has been answered."""
 
-DIFFERS, ONLY_HERE, ONLY_THERE = "differs", "only here", "only there"
-
-
-class Difference:
-    """A path that is not the same on both sides.
-
-    why: DIFFERS, ONLY_HERE or ONLY_THERE. known: what the receiver says of it: "agreed", "changed"
-    (on that side, since it was agreed on), "unsent", "foreign" (never replicated), "" for nothing.
-    """
-
-    __slots__ = ("path", "why", "known")
-
-    def __init__(self, path: str, why: str, known: str = "") -> None:
-        self.path = path
-        self.why = why
-        self.known = known
-
-
-class Inventory:
-    """What the receiver has. known: by path, see Difference. left_out: what it does not take."""
-
-    def __init__(self) -> None:
-        self.entries: dict[str, Entry] = {}
-        self.known: dict[str, str] = {}
-        self.left_out: dict[str, str] = {}
-
 
 class Outcome:
     """What became of changes.
@@ -69,7 +46,8 @@ class Outcome:
     (code, reason) by path. unstable: paths that were being written, with the reason. passed: paths
     about which there was nothing to be said. parents: directories that the receiver turned out not
     to have. answered: when the receiver had answered for the last of them, on the monotonic clock;
-    0.0 if it was not asked.
+    0.0 if it was not asked. under_way: how many batches of them it has not answered yet; all else
+    is complete when there is none.
     """
 
     def __init__(self) -> None:
@@ -79,10 +57,22 @@ class Outcome:
         self.passed: set[str] = set()
         self.parents: set[str] = set()
         self.answered = 0.0
+        self.under_way = 0
+
+
+class _Batch:
+    """What was sent in one piece. changes: fingerprint by path, None for what is to be deleted."""
+
+    def __init__(self, number: int, outcome: Outcome) -> None:
+        self.number = number
+        self.outcome = outcome
+        self.changes: dict[str, str | None] = {}
 
 
 class Exchange:
     """A conversation with one receiver that has bidden us welcome.
+
+    Nothing may be asked as long as changes are under way: the receiver answers in order.
 
     conflicts, set_aside: how many copies the receiver keeps of what was changed on that side, and
     of what an active node before us had not sent. guard: tells what must not be deleted over there,
@@ -101,6 +91,8 @@ class Exchange:
         self._there = PeerSide()
         self._aside: set[str] = set()
         self._number = 0
+        self._under_way: deque[_Batch] = deque()
+        self._awaited_since = 0.0
         self.conflicts = 0
         self.set_aside = 0
         self.failed_hooks: dict[str, str] = {}
@@ -147,11 +139,40 @@ class Exchange:
                                 if found.known[path] != FOREIGN})
         return found
 
-    def send(self, paths: Iterable[str], *, force: bool = False) -> Outcome:
-        """Bring the receiver to what is at some paths now. force: no limit for deletions."""
+    def send(self, paths: Iterable[str]) -> Outcome:
+        """Send what is at some paths now, and do not wait until it is durable over there.
+
+        What changes meanwhile can follow at once: while the other disk works on the one, the next
+        is read here. Who sends much waits all the same, see UNDER_WAY. take_in() completes the
+        outcome.
+        """
         outcome = Outcome()
-        self._carry(self._changes(paths, outcome, force), outcome, force)
+        self._carry(paths, outcome, False)
         return outcome
+
+    @property
+    def under_way(self) -> int:
+        """How many batches have been sent and not been answered."""
+        return len(self._under_way)
+
+    @property
+    def left(self) -> float:
+        """Seconds that the receiver has left for its next answer."""
+        return max(0.0, self._awaited_since + APPLYING - time.monotonic())
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether an answer is here already, so that the descriptor may not tell of it."""
+        return self._stream.waiting
+
+    def take_in(self) -> None:
+        """Take in what became of the batch that was sent first of those under way."""
+        self._take_in(self._under_way.popleft())
+
+    def settle(self) -> None:
+        """Wait until nothing is under way any more."""
+        while self._under_way:
+            self.take_in()
 
     def reconcile(self, scan: Scan, *, force: bool = False,
                   progress: Callable[[int, int], None] = lambda done, of: None) -> Outcome:
@@ -173,7 +194,8 @@ class Exchange:
                    or there.entries[path].fingerprint != entry.fingerprint]
         everything = len(gone) + len(changed)
         for part in _parts([*gone, *changed], MOST_CHANGES // 2):
-            self._carry(self._changes(part, outcome, force), outcome, force)
+            self._carry(part, outcome, force)
+            self.settle()
             progress(len(outcome.done), everything)
         outcome.unstable.update(scan.unstable)
         if self._guard is not None:
@@ -210,27 +232,31 @@ class Exchange:
                 found.append(Difference(path, ONLY_THERE, there.known[path]))
         return found
 
-    def _changes(self, paths: Iterable[str], outcome: Outcome, force: bool
+    def _changes(self, beneath: Beneath, paths: Iterable[str], outcome: Outcome, force: bool
                  ) -> Iterator[tuple[str, Entry | None, bytes]]:
         """Yield what has to be told of some paths: the path, and what is there if anything is.
 
         What the guard holds up is a problem, and nothing is told of it.
         """
         for path in paths:
-            found, content = self._scanner.read(path)
+            found, content = self._scanner.read_beneath(beneath, path)
             if isinstance(found, Unstable):
                 outcome.unstable[path] = found.reason
                 continue
             if isinstance(found, Entry):
+                if found.kind != FILE or not self._there.has_file(path):
+                    # What it has below that is known only when it has answered.
+                    self.settle()
                 if found.kind != DIRECTORY:
                     for below in self._may_go(self._there.below(path), outcome, force):
                         yield below, None, b""
                 yield path, found, content
                 if found.kind == DIRECTORY:
                     # It may be another one than before, and of what lay in that no event tells.
-                    yield from self._changes(self._scanner.missing(self._there.names_in(path)),
-                                             outcome, force)
+                    missing = self._scanner.missing(self._there.names_in(path))
+                    yield from self._changes(beneath, missing, outcome, force)
             elif isinstance(found, Gone):
+                self.settle()
                 gone = self._there.below(path)
                 if path in self._there:
                     gone.append(path)
@@ -251,60 +277,62 @@ class Exchange:
         outcome.problems.update((path, (EMPTIED, reason)) for path, reason in held_up.items())
         return [path for path in gone if path not in held_up]
 
-    def _carry(self, changes: Iterable[tuple[str, Entry | None, bytes]], outcome: Outcome,
-               force: bool) -> None:
-        """Send changes in batches, and take in what became of them.
+    def _carry(self, paths: Iterable[str], outcome: Outcome, force: bool) -> None:
+        """Send what is at some paths in batches.
 
-        Several batches are under way at a time: the next one is read here while the one before
-        becomes durable over there. What is deleted stays together in one batch, because its
-        receiver has to see how much it is.
+        Several are under way at a time: the next one is read here while the one before becomes
+        durable over there. What is deleted stays together in one batch, because its receiver has
+        to see how much it is.
         """
-        under_way: deque[dict[str, str | None]] = deque()
-        batch: dict[str, str | None] = {}
+        batch: _Batch | None = None
         size, most = 0, AT_A_TIME
-        for path, entry, content in changes:
-            if not batch:
-                self._number += 1
-                self._stream.send({"type": "batch", "id": self._number, "force": force})
-            if entry is None:
-                self._stream.send({"type": "delete", "path": path})
-                batch[path] = None
-                most = MOST_CHANGES
-            else:
-                self._stream.send({"type": "put", "entry": entry.to_message(),
-                                   "length": len(content)})
-                self._stream.send_data(content)
-                batch[path] = entry.fingerprint
-                size += len(content)
-            if len(batch) >= most or size >= LARGEST_BATCH:
-                self._commit(batch, under_way, outcome)
-                batch, size, most = {}, 0, AT_A_TIME
-        if batch:
-            self._commit(batch, under_way, outcome)
-        while under_way:
-            self._take_in(under_way, outcome)
+        with self._scanner.beneath() as beneath:
+            for path, entry, content in self._changes(beneath, paths, outcome, force):
+                if batch is None:
+                    self._number += 1
+                    batch = _Batch(self._number, outcome)
+                    self._stream.send({"type": "batch", "id": batch.number, "force": force})
+                if entry is None:
+                    self._stream.send({"type": "delete", "path": path})
+                    batch.changes[path] = None
+                    most = MOST_CHANGES
+                else:
+                    self._stream.send({"type": "put", "entry": entry.to_message(),
+                                       "length": len(content)})
+                    self._stream.send_data(content)
+                    batch.changes[path] = entry.fingerprint
+                    size += len(content)
+                if len(batch.changes) >= most or size >= LARGEST_BATCH:
+                    self._commit(batch)
+                    # That may have taken long, and what was opened may have been replaced.
+                    beneath.forget()
+                    batch, size, most = None, 0, AT_A_TIME
+        if batch is not None:
+            self._commit(batch)
 
-    def _commit(self, batch: dict[str, str | None], under_way: deque[dict[str, str | None]],
-                outcome: Outcome) -> None:
+    def _commit(self, batch: _Batch) -> None:
         """End a batch; if enough are under way, wait for the answer to the first."""
-        gone = [path for path, fingerprint in batch.items() if fingerprint is None]
+        gone = [path for path, fingerprint in batch.changes.items() if fingerprint is None]
         if gone:
             self._deleting(gone)
         self._stream.send({"type": "commit"})
         self._stream.flush(APPLYING)
-        under_way.append(batch)
-        if len(under_way) > UNDER_WAY:
-            self._take_in(under_way, outcome)
+        if not self._under_way:
+            self._awaited_since = time.monotonic()
+        self._under_way.append(batch)
+        batch.outcome.under_way += 1
+        if len(self._under_way) > UNDER_WAY:
+            self.take_in()
 
-    def _take_in(self, under_way: deque[dict[str, str | None]], outcome: Outcome) -> None:
-        """Take in what became of the batch that was sent first of those under way."""
-        number = self._number - len(under_way) + 1
-        batch = under_way.popleft()
-        answer = self._answer("applied", APPLYING)
-        outcome.answered = time.monotonic()
-        if answer.get("id") != number:
+    def _take_in(self, batch: _Batch) -> None:
+        """Take in what became of a batch."""
+        outcome = batch.outcome
+        answer = self._answer("applied", self.left)
+        outcome.answered = self._awaited_since = time.monotonic()
+        outcome.under_way -= 1
+        if answer.get("id") != batch.number:
             raise ProtocolError(f"the receiver answers batch {answer.get('id')!r} in place of "
-                                f"{number}")
+                                f"{batch.number}")
         failed = set()
         for problem in answer.get("problems", ()):
             path, code = str(problem["path"]), str(problem["code"])
@@ -315,7 +343,7 @@ class Exchange:
                     outcome.parents.add(parent)
                     parent = parent.rpartition("/")[0]
             outcome.problems[path] = (code, str(problem.get("reason", "")))
-        for path, fingerprint in batch.items():
+        for path, fingerprint in batch.changes.items():
             if path in failed:
                 continue
             outcome.done[path] = fingerprint

@@ -19,6 +19,10 @@ class PeerSide:
         """Tell whether the other side has the path."""
         return path in self._fingerprints
 
+    def has_file(self, path: str) -> bool:
+        """Tell whether the other side has something at a path, and nothing below it."""
+        return path in self._fingerprints and not self._names.get(path)
+
     def put(self, path: str, fingerprint: str) -> None:
         """Note that the other side has a path."""
         self._fingerprints[path] = fingerprint

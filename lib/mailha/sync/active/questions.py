@@ -7,7 +7,7 @@ import threading
 from typing import Callable
 
 from mailha import errors
-from mailha.sync.active.exchange import Difference
+from mailha.sync.active.comparison import Difference
 
 ENDED = errors.Failed("the sender ends, or begins anew")
 

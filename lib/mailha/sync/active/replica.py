@@ -12,16 +12,18 @@ import os
 import select
 import threading
 import time
-from typing import Any, Callable, Collection
+from collections import deque
+from typing import Callable, Collection
 
 from mailha import errors
 from mailha.sync.active.backlog import Backlog
-from mailha.sync.active.emptied import Guard
-from mailha.sync.active.exchange import Difference, Exchange, Outcome
+from mailha.sync.active.comparison import Difference
+from mailha.sync.active.exchange import AT_A_TIME, UNDER_WAY, Exchange, Outcome
 from mailha.sync.active.questions import Question, Questions
+from mailha.sync.active.surroundings import Surroundings
 from mailha.sync.connection.channel import Channel
 from mailha.sync.connection.peers import Peer
-from mailha.sync.files.scanning import Scan, Scanner
+from mailha.sync.files.scanning import Scan
 from mailha.sync.passive.judging import FOREIGN
 from mailha.sync.trouble import ConnectionLost, Refused, Silent
 
@@ -44,35 +46,6 @@ LONGEST_UNSTABLE = 10.0
 
 IN_STEP, BEHIND, CONNECTING = "in step", "behind", "connecting"
 UNREACHABLE, REFUSED, PAUSED = "unreachable", "refused", "paused"
-
-
-class Surroundings:
-    """What a replica needs of the sender that it is part of.
-
-    scanner: reads single paths of this side. scan: returns all that is here. hello: returns what we
-    say of ourselves. paused: returns why nothing is to be sent now, "" if all may be. guard: tells
-    what must not be deleted on a peer. scanned: told of one that has been sent. agreed: told what
-    a peer has now. deleting: told what is about to be deleted on one. in_step: told that a peer has
-    everything. changed: told that something that is shown has changed.
-    """
-
-    def __init__(self, scanner: Scanner, *, scan: Callable[[], Scan],
-                 hello: Callable[[], dict[str, Any]],
-                 paused: Callable[[], str], guard: Guard,
-                 scanned: Callable[[Scan], None],
-                 agreed: Callable[[str, dict[str, str | None]], None],
-                 deleting: Callable[[list[str]], None],
-                 in_step: Callable[[str], None], changed: Callable[[], None]) -> None:
-        self.scanner = scanner
-        self.scan = scan
-        self.hello = hello
-        self.paused = paused
-        self.guard = guard
-        self.scanned = scanned
-        self.agreed = agreed
-        self.deleting = deleting
-        self.in_step = in_step
-        self.changed = changed
 
 
 class Replica(threading.Thread):
@@ -109,6 +82,8 @@ class Replica(threading.Thread):
         self._stopping = False
         self._unstable: dict[str, float] = {}
         self._orphans: set[str] = set()
+        # What was sent and has not been answered as a whole.
+        self._sent: deque[tuple[list[str], Outcome]] = deque()
         self._retry_now = False
 
     def ask(self, question: Question) -> None:
@@ -173,19 +148,26 @@ class Replica(threading.Thread):
             if self._surroundings.paused():
                 # Said goodbye to: after a pause packages may be of another version, and all that
                 # has changed meanwhile must be compared.
+                self._settle(exchange)
                 self._channel.close()
                 self._pause_if_told()
                 raise errors.Failed("the pause is over")
             if self.backlog.everything()[0]:
+                self._settle(exchange)
                 self._reconcile(exchange, force=False)
                 continue
-            paths = self.backlog.take(MOST_AT_ONCE)
+            paths = self._next(exchange)
             if paths:
-                self._send(exchange, paths)
+                self._sent.append((paths, exchange.send(paths)))
+                self._finish()
                 continue
             question = self._questions.next()
             if question is not None:
+                self._settle(exchange)
                 self._answer(exchange, question)
+                continue
+            if exchange.under_way:
+                self._wait_for_answer(exchange)
                 continue
             self._show(BEHIND if self.problems or self.differing or self.backlog.size()
                        else IN_STEP)
@@ -194,12 +176,40 @@ class Replica(threading.Thread):
                     and due is None:
                 exchange.ping()
 
-    def _send(self, exchange: Exchange, paths: list[str], *, force: bool = False) -> None:
-        try:
-            outcome = exchange.send(paths, force=force)
-        except errors.MailhaError:
-            self.backlog.put_all_back()
-            raise
+    def _next(self, exchange: Exchange) -> list[str]:
+        """Return what is to be sent now.
+
+        While something is under way, only what fills a batch: many small ones would each wait for
+        the disk over there (so does TCP; Nagle, RFC 896).
+        """
+        if exchange.under_way >= UNDER_WAY:
+            return []
+        return self.backlog.take(MOST_AT_ONCE, AT_A_TIME if exchange.under_way else 1)
+
+    def _wait_for_answer(self, exchange: Exchange) -> None:
+        """Wait for an answer to what is under way, or for more to send."""
+        if not exchange.is_answered:
+            ready = select.select([self._wake_reader, exchange.fileno()], [], [],
+                                  exchange.left)[0]
+            if self._wake_reader in ready:
+                self._clear()
+                if exchange.fileno() not in ready:
+                    return
+        exchange.take_in()
+        self._finish()
+
+    def _settle(self, exchange: Exchange) -> None:
+        """Wait until nothing is under way."""
+        exchange.settle()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Note what became of what was sent, as far as all of it has been answered."""
+        while self._sent and not self._sent[0][1].under_way:
+            self._note(*self._sent.popleft())
+
+    def _note(self, paths: list[str], outcome: Outcome) -> None:
+        """Note what became of paths that were sent."""
         self._take_in(outcome)
         later = {path: PROBLEM_PAUSE for path in outcome.problems}
         for path in outcome.unstable:
@@ -304,6 +314,7 @@ class Replica(threading.Thread):
     def _fail(self, error: errors.MailhaError) -> bool:
         """Show why there is no connection; tell whether the peer is not even reached."""
         self._channel.close()
+        self._sent.clear()
         self.backlog.put_all_back()
         self.backlog.add((), "the connection was lost")
         if isinstance(error, (ConnectionLost, Silent)):

@@ -23,8 +23,9 @@ from mailha.sync.active import control, ending
 from mailha.sync.active.emptied import Guard
 from mailha.sync.active.notice import Notice
 from mailha.sync.active.pause import Pause
-from mailha.sync.active.replica import Replica, Surroundings
+from mailha.sync.active.replica import Replica
 from mailha.sync.active.reporting import Report
+from mailha.sync.active.surroundings import Surroundings
 from mailha.sync.active.watching import FOLLOWS, Changes, Watching, is_written
 from mailha.sync.connection import peers
 from mailha.sync.files import identity, replicated, settings
@@ -168,10 +169,14 @@ class Sender:
             replica.start()
         self._notice.start()
         notify("READY=1", f"STATUS=sends to {_names(self.replicas)}")
-        interval = watchdog_interval()
+        interval = watchdog_interval() or IDLE
+        next_word = 0.0
         next_whole_look = time.monotonic() + UNWATCHED_INTERVAL
         while not stopping and not self.begins_anew:
-            notify("WATCHDOG=1")
+            # Not at each change: it wakes systemd, which takes as long as to send a file.
+            if time.monotonic() >= next_word:
+                notify("WATCHDOG=1")
+                next_word = time.monotonic() + interval / 2
             due = self._watching.due()
             timeout = min(each for each in (due, interval, IDLE) if each is not None)
             ready = select.select([self._watching, stopping.reader, self._wake_reader], [], [],

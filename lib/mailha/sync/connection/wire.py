@@ -49,7 +49,7 @@ _PIECE = 1 << 18
 def encode(message: Mapping[str, Any]) -> bytes:
     """Return the frame of a message. Raises ProtocolError for one that is too long."""
     # ASCII: a name that is not UTF-8 travels as a lone surrogate, which only escapes can carry.
-    body = json.dumps(message, separators=(",", ":")).encode("ascii")
+    body = _encoded(message).encode("ascii")
     if len(body) > LARGEST_MESSAGE:
         raise ProtocolError(f"a message has {len(body)} bytes, more than {LARGEST_MESSAGE}")
     return _HEADER.pack(_MESSAGE, len(body)) + body
@@ -77,6 +77,10 @@ class Decoder:
         self._noise = LARGEST_NOISE if noise else 0
         self._begun = False
         self._frames: deque[tuple[int, Any]] = deque()
+
+    def __bool__(self) -> bool:
+        """Tell whether a frame is complete that was not taken yet."""
+        return bool(self._frames)
 
     def feed(self, data: bytes) -> None:
         """Take bytes. Raises ProtocolError; nothing can be decoded any more then."""
@@ -138,6 +142,11 @@ class Stream:
     def fileno(self) -> int:
         """Return the descriptor on which frames arrive, for select()."""
         return self._reader
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a frame has come in that was not taken yet."""
+        return bool(self._decoder)
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Put a message into the queue; flush() carries it. Raises ProtocolError."""
@@ -261,7 +270,7 @@ def choose(oldest: Any, newest: Any) -> int:
 
 def _parse(body: bytes) -> dict[str, Any]:
     try:
-        message = json.loads(body, parse_int=_integer)
+        message = _decoded(body.decode("ascii"))
     except (ValueError, RecursionError):
         raise ProtocolError("a message came that is not JSON") from None
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
@@ -274,6 +283,11 @@ def _integer(digits: str) -> int:
     if len(digits) > 20:
         raise ValueError("a number has too many digits")
     return int(digits)
+
+
+# Made once: the functions of the module make new ones for each message.
+_encoded = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_decoded = json.JSONDecoder(parse_int=_integer).decode
 
 
 def _lost(error: OSError) -> ConnectionLost:

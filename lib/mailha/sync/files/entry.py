@@ -24,6 +24,8 @@ MOST_ATTRIBUTES = 64
 
 _LARGEST_NUMBER = 2 ** 32 - 2       # (uid_t) -1 means "leave it" to chown(2)
 _LARGEST_TIME = 2 ** 63 - 1
+_NO_NAMES = frozenset({b"", b".", b".."})
+_NOT_IN_OWNERS = frozenset("\0\n:/")
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
 # The label is decided by the policy of each node; it is carried, and no difference.
@@ -129,11 +131,12 @@ def check_path(path: Any) -> str:
     """
     if not isinstance(path, str) or path[:1] != "/" or path == "/" or "\0" in path:
         raise ProtocolError(f"{str(path)[:80]!r} is no absolute path of a file")
-    if len(_bytes(path, path)) > LONGEST_PATH:
+    data = _bytes(path, path)
+    if len(data) > LONGEST_PATH:
         raise ProtocolError(f"a path has more than {LONGEST_PATH} bytes")
-    for part in path.split("/")[1:]:
-        if part in ("", ".", "..") or len(_bytes(part, path)) > LONGEST_NAME:
-            raise ProtocolError(f"the path {path[:200]!r} has a part that no file is called")
+    parts = data.split(b"/")[1:]
+    if not _NO_NAMES.isdisjoint(parts) or len(max(parts, key=len)) > LONGEST_NAME:
+        raise ProtocolError(f"the path {path[:200]!r} has a part that no file is called")
     return path
 
 
@@ -162,7 +165,7 @@ def _who(value: Any, path: str) -> tuple[str, int]:
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
         raise ProtocolError(f"an owner of {path} is {str(value)[:40]!r}")
     name = value[0]
-    if len(_bytes(name, path)) > LONGEST_NAME or any(char in name for char in "\0\n:/"):
+    if len(_bytes(name, path)) > LONGEST_NAME or not _NOT_IN_OWNERS.isdisjoint(name):
         raise ProtocolError(f"an owner of {path} is called {name[:40]!r}")
     return name, _number(value[1], _LARGEST_NUMBER, path, "owner")
 

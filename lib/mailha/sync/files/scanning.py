@@ -13,7 +13,7 @@ import errno
 import hashlib
 import os
 import stat
-from typing import Callable, Collection, Iterable, Iterator, Mapping, Union
+from typing import Callable, Collection, Iterable, Mapping, Union
 
 from mailha import errors
 from mailha.sync.files import attributes
@@ -170,10 +170,21 @@ class Scanner:
 
         Raises errors.Failed as scan() does.
         """
+        with self.beneath() as beneath:
+            return self.read_beneath(beneath, path)
+
+    def beneath(self) -> Beneath:
+        """Return what opens directories for many looks, and see whose the files are from now on.
+
+        It is the caller's to close. Raises errors.Failed as scan() does.
+        """
         self._owners.refresh()
+        return Beneath(self._machine.root)
+
+    def read_beneath(self, beneath: Beneath, path: str) -> tuple[Found, bytes]:
+        """Do what read() does, with directories that are open already."""
         content: list[bytes] = []
-        with Beneath(self._machine.root) as beneath:
-            found = self.look_beneath(beneath, path, content)
+        found = self.look_beneath(beneath, path, content)
         return found, b"".join(content)
 
     def missing(self, paths: Iterable[str]) -> list[str]:
@@ -274,21 +285,20 @@ class Scanner:
                     self._links.note(before, path)
                 if before.st_size > LARGEST_FILE:
                     return LeftOut(path, f"it has more than {LARGEST_FILE >> 20} MiB")
-                pieces = list(_pieces(descriptor))
+                whole = _content(descriptor, before.st_size)
                 carried = attributes.read(descriptor, self._owners)
                 if self._written is not None and self._written(self._machine.root + path):
                     return Unstable(path, "somebody is writing it")
-                if _identical(before, os.fstat(descriptor)):
+                if len(whole) == before.st_size and _identical(before, os.fstat(descriptor)):
                     entry = self._made(path, FILE, before)
                     entry.attributes = carried
-                    return self._judged(entry, pieces, content)
+                    return self._judged(entry, whole, content)
             finally:
                 os.close(descriptor)
         return Unstable(path, "it changes while it is read")
 
-    def _judged(self, entry: Entry, pieces: list[bytes], content: list[bytes] | None) -> Found:
+    def _judged(self, entry: Entry, whole: bytes, content: list[bytes] | None) -> Found:
         """Return the entry of a file with its digest, or why it is withheld."""
-        whole = b"".join(pieces)
         if self._identity is not None and not self._selection.named(entry.path):
             word = self._identity.found_in(whole)
             if word:
@@ -330,15 +340,21 @@ def _names(descriptor: int) -> list[str]:
         return sorted(item.name for item in listing)
 
 
-def _pieces(descriptor: int) -> Iterator[bytes]:
-    """Give the content of an open file, not more than may be carried and one piece."""
+def _content(descriptor: int, size: int) -> bytes:
+    """Return the content of an open file, not more than may be carried and one piece.
+
+    size: bytes that it should have. A file that was as long as that is read by one call.
+    """
+    pieces: list[bytes] = []
     total = 0
     while total <= LARGEST_FILE:
-        piece = os.read(descriptor, _PIECE)
-        if not piece:
-            return
+        asked = min(max(size - total, 0) + 1, _PIECE)
+        piece = os.read(descriptor, asked)
+        pieces.append(piece)
         total += len(piece)
-        yield piece
+        if len(piece) < asked:
+            break               # a file gives less than it has been asked for only at its end
+    return b"".join(pieces)
 
 
 def _identical(before: os.stat_result, after: os.stat_result) -> bool:

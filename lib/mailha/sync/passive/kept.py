@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import calendar
 import errno
+import functools
 import hashlib
 import os
 import re
@@ -70,12 +71,14 @@ class Kept:
         """
         above = os.path.dirname(path)
         names = self._listed(above)
+        short = _short(name)
+        moment = time.time_ns() // 1000
         # Later than the one before, whatever became of the clock: the oldest by name goes first.
-        moment = max([time.time_ns() // 1000, *(_moment(called) + 1 for called in
-                                                names.get(_short(name), ())[-1:])])
+        before = names.get(short)
+        if before and before[-1] >= _called(short, moment, ""):
+            moment = max(moment, _moment(before[-1]) + 1)
         while True:
-            when = time.strftime("%Y%m%dT%H%M%S", time.gmtime(moment // 10 ** 6))
-            called = f"{_short(name)}~{when}.{moment % 10 ** 6:06d}Z~{why}"
+            called = _called(short, moment, why)
             place = f"{self._directory}{above}/{called}"
             try:
                 if why == UNDELETED:
@@ -87,10 +90,10 @@ class Kept:
                 moment += 1
             except OSError as error:
                 raise failure("keep a copy as", place, error) from None
-        names.setdefault(_short(name), []).append(called)
+        names.setdefault(short, []).append(called)
         if self._open is not None and why in OPEN:
             self._open[why] += 1
-        self._grown.add((above, _short(name)))
+        self._grown.add((above, short))
         return place
 
     def take_back(self, place: str) -> None:
@@ -221,6 +224,17 @@ class Kept:
                     continue
                 original = directory[len(top):] + "/" + found["name"]
                 yield Copy(original, found["when"], found["why"], place, size)
+
+
+def _called(short: str, moment: int, why: str) -> str:
+    """Return the name of a copy. moment: when it is made, in microseconds since 1970."""
+    second, fraction = divmod(moment, 10 ** 6)
+    return f"{short}~{_second(second)}.{fraction:06d}Z~{why}"
+
+
+@functools.lru_cache(maxsize=2)
+def _second(second: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(second))
 
 
 def _moment(called: str) -> int:
