@@ -22,7 +22,10 @@ from twonode.lab import Lab, LabError
 
 MakeLab = Callable[..., Lab]
 
-ONLINE_LIMIT = 10.0
+ONLINE_LIMIT = 60.0
+"""Seconds from the order to build a laboratory until its cluster is whole. Less than ten are usual,
+and fifteen where thirty programs want two cores; with a service that waits for what never comes it
+is the 90 that systemd gives it."""
 
 
 def boot_id(lab: Lab, node: str) -> str:
@@ -71,7 +74,7 @@ def lab(make_lab: MakeLab) -> Lab:
 
 
 def test_both_nodes_are_online_soon_after_up(make_lab: MakeLab) -> None:
-    """The best of three: another laboratory may be busy on the same two cores."""
+    """The best of three: the first may be the one that builds the package of the suite."""
     took: List[float] = []
     while not took or min(took) >= ONLINE_LIMIT and len(took) < 3:
         started = time.monotonic()
