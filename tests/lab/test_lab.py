@@ -24,7 +24,7 @@ MakeLab = Callable[..., Lab]
 
 ONLINE_LIMIT = 60.0
 """Seconds from the order to build a laboratory until its cluster is whole. Less than ten are usual,
-and fifteen where thirty programs want two cores; with a service that waits for what never comes it
+and twenty where thirty programs want two cores; with a service that waits for what never comes it
 is the 90 that systemd gives it."""
 
 
