@@ -14,10 +14,11 @@ class Measured:
     """What was measured of one contestant.
 
     latency: by kind of change, None for one that never arrived. burst, contended: of a thousand
-    changes, alone and with another writer on the target's disk. lost: by case, how often of how
-    often. disk, disk_burst, disk_contended: the disk alone, at the same time; of the last two only
-    where it was asked for. cpu: seconds a round. changes: how many changes a
-    round had. memory: mebibytes, by node.
+    changes, alone and with another writer on the target's disk. after: of burst, what is left when
+    the last of them has been written. lost: by case, how often of how often. disk, disk_burst,
+    disk_contended: the disk alone, at the same time; of the last two only where it was asked for.
+    writing: of a thousand changes that nobody replicates, where it was asked for. cpu: seconds a
+    round. changes: how many changes a round had. memory: mebibytes, by node.
     """
 
     name: str
@@ -31,6 +32,8 @@ class Measured:
     cpu: List[float] = field(default_factory=list)
     changes: int = 0
     memory: List[Dict[str, float]] = field(default_factory=list)
+    after: List[Optional[float]] = field(default_factory=list)
+    writing: List[float] = field(default_factory=list)
 
     def arrivals(self) -> List[Optional[float]]:
         """Return all times of single changes, of whatever kind."""

@@ -38,7 +38,7 @@ def judge(results: Mapping[str, Measured]) -> List[Verdict]:
     burst = middle(ours.burst)
     judged.append(Verdict(burst is not None and burst <= BURST, (
         f"a thousand changes are durable after {_shown(burst)} ms ({BURST * 1e3:g} allowed"
-        f"{_of_the_disk(ours.disk_burst)})")))
+        f"{_of_the_disk(ours.disk_burst)}{_of_the_writing(ours)})")))
     judged.append(Verdict(ours.losses() == 0, (
         f"it loses something in {ours.losses()} of {len(ours.lost)} cases (0 allowed)")))
     return judged
@@ -46,6 +46,14 @@ def judge(results: Mapping[str, Measured]) -> List[Verdict]:
 
 def _shown(seconds: "float | None") -> str:
     return "∞" if seconds is None else f"{seconds * 1e3:.3g}"
+
+
+def _of_the_writing(ours: Measured) -> str:
+    """Return what it takes to make the changes, which nobody can be faster than."""
+    if not ours.writing:
+        return ""
+    return (f"; the writing alone takes {_shown(middle(ours.writing))}, and "
+            f"{_shown(middle(ours.after))} are left after the last")
 
 
 def _of_the_disk(values: Sequence[float]) -> str:

@@ -17,6 +17,7 @@ from synccost.figures import Measured, middle
 
 NEVER = "never"
 DISK = "the disk alone"
+WRITING = "the writing alone"
 
 
 def tables(results: Mapping[str, Measured]) -> str:
@@ -36,16 +37,20 @@ def _latency(results: Mapping[str, Measured]) -> str:
 
 
 def _bursts(results: Mapping[str, Measured]) -> str:
-    head = ["1,000 files, ms", "alone", "with a writer", "bursts", "CPU ms a change", "MiB source",
-            "MiB target"]
-    rows = [[each.name, _median(each.burst), _median(each.contended), str(len(each.burst)),
+    head = ["1,000 files, ms", "alone", "after the last", "with a writer", "bursts",
+            "CPU ms a change", "MiB source", "MiB target"]
+    rows = [[each.name, _median(each.burst), _median(each.after), _median(each.contended),
+             str(len(each.burst)),
              f"{spread(each.cpu).median * 1e3 / each.changes:.2g}",
              *(f"{spread([memory[node] for memory in each.memory]).median:.0f}"
                for node in ("source", "target"))] for each in results.values()]
     alone = [value for each in results.values() for value in each.disk_burst]
     contended = [value for each in results.values() for value in each.disk_contended]
     if alone:
-        rows.append([DISK, _median(alone), _median(contended), str(len(alone)), "", "", ""])
+        rows.append([DISK, _median(alone), "", _median(contended), str(len(alone)), "", "", ""])
+    writing = [value for each in results.values() for value in each.writing]
+    if writing:
+        rows.append([WRITING, _median(writing), "", "", str(len(writing)), "", "", ""])
     return render(head, rows)
 
 

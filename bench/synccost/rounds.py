@@ -41,6 +41,8 @@ def _round(stage: Stage, contestant: Contestant, measured: Measured, number: int
     turns = TURNS_TOGETHER if contestant.together else TURNS
     stage.end_all()
     stage.clear(turns)
+    if disk_too:
+        measured.writing.append(meter.writing_alone(stage, f"writing {number}"))
     try:
         with contestant.setup(stage) as running:
             stage.wait_quiet()
@@ -51,12 +53,14 @@ def _round(stage: Stage, contestant: Contestant, measured: Measured, number: int
             measured.cpu.append(stage.cpu() - before)
             if disk_too:
                 measured.disk_burst.append(meter.disk_alone_thousand(stage))
-            measured.burst.append(meter.thousand(stage, running, f"burst {number}"))
+            arrived, written = meter.thousand(stage, running, f"burst {number}")
+            measured.burst.append(arrived)
+            measured.after.append(None if arrived is None else arrived - written)
             stage.wait_quiet()
             with meter.another_writer(stage):
                 if disk_too:
                     measured.disk_contended.append(meter.disk_alone_thousand(stage))
-                measured.contended.append(meter.thousand(stage, running, f"contended {number}"))
+                measured.contended.append(meter.thousand(stage, running, f"contended {number}")[0])
             stage.wait_quiet()
             measured.memory.append(stage.memory())
             for name, case in losses.CASES.items() if last else ():

@@ -160,6 +160,9 @@ class Replica(threading.Thread):
             if paths:
                 self._sent.append((paths, exchange.send(paths)))
                 self._finish()
+                # At once: as long as we compute here, ssh may have to wait for the same core.
+                if exchange.under_way:
+                    self._wait_for_answer(exchange)
                 continue
             question = self._questions.next()
             if question is not None:
