@@ -245,8 +245,7 @@ class Exchange:
                 continue
             if isinstance(found, Entry):
                 if found.kind != FILE or not self._there.has_file(path):
-                    # What it has below that is known only when it has answered.
-                    self.settle()
+                    self._settle_before(outcome)
                 if found.kind != DIRECTORY:
                     for below in self._may_go(self._there.below(path), outcome, force):
                         yield below, None, b""
@@ -256,7 +255,7 @@ class Exchange:
                     missing = self._scanner.missing(self._there.names_in(path))
                     yield from self._changes(beneath, missing, outcome, force)
             elif isinstance(found, Gone):
-                self.settle()
+                self._settle_before(outcome)
                 gone = self._there.below(path)
                 if path in self._there:
                     gone.append(path)
@@ -268,6 +267,11 @@ class Exchange:
                 # What is not replicated any more stays there as it is: it may be what the other
                 # node is.
                 outcome.passed.add(path)
+
+    def _settle_before(self, outcome: Outcome) -> None:
+        """Wait for all that was sent earlier: only then it is known what the other side has."""
+        while self._under_way and self._under_way[0].outcome is not outcome:
+            self.take_in()
 
     def _may_go(self, gone: list[str], outcome: Outcome, force: bool) -> list[str]:
         """Return what of that which is gone here may be deleted there; the rest is a problem."""
