@@ -158,6 +158,15 @@ def test_a_banner_that_asks_gets_nothing(play: Callable[..., Shell]) -> None:
     assert typed(silent) == []
 
 
+def test_a_banner_that_is_answered_for_the_question_that_follows_is_no_refusal(
+        play: Callable[..., Shell]) -> None:
+    # ssh turns the echo off and asks then; between the two the banner's last line stands there.
+    shell = play(b"fencer@192.0.2.1's password: ", ASKING, TYPED, b"fencer@192.0.2.1's password: ",
+                 b"\r\n", TALK, RAW, b"racadm>>")
+    shell.log_in()
+    assert typed(shell) == [SECRET.encode() + b"\n"]
+
+
 def test_a_shell_that_asks_gets_nothing(play: Callable[..., Shell]) -> None:
     shell = play(RAW, b"password: ")
     with pytest.raises(NotUnderstood, match="shows no prompt"):

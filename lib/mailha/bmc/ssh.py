@@ -153,7 +153,7 @@ class Shell:
             if mode == "raw":
                 break
             question = screen.last_line(self._text()).strip()
-            if mode == "asking" and question:
+            if mode == "asking" and question and not (answers and self._is_same_question()):
                 # A question without a colon at its end may be the first half of one.
                 if question.endswith(":") or not self._receive(_TICK):
                     self._answer(question, answers)
@@ -218,6 +218,14 @@ class Shell:
             raise ssh_failures.login_refused(self._place)
         self._received = b""
         self._send(self._secret.encode("utf-8", "surrogateescape") + b"\n")
+
+    def _is_same_question(self) -> bool:
+        """Tell whether what asks is the question that was answered already.
+
+        A banner may look like one and stand there when ssh has turned off the echo and not asked
+        yet: then the answer comes before the question. ssh begins a new line when it has read one.
+        """
+        return "\n" not in self._text()
 
     def _fail_login(self) -> None:
         """Raise why ssh has ended before there was a prompt."""
