@@ -53,7 +53,8 @@ def refused(stage: Stage, running: Running, contestant: Contestant) -> Count:
     source, target = _pair(stage, "refused/file")
     source.parent.mkdir()
     _write(source, CONTENT)
-    _arrives(source, target, contestant.limit)
+    if not _arrives(source, target, contestant.limit):
+        return 1, 1             # a file in a new directory has not even come once
     with _immutable(target.parent):
         _write(source, CONTENT + b"# changed\n")
         other = _pair(stage, "other")
