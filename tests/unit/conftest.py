@@ -8,12 +8,15 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 import bluemind_node
 import pytest
 from hypothesis import Phase, settings
 from kopano_node import Node, prepare
+
+if TYPE_CHECKING:
+    from sync_pair_of_nodes import Nodes
 
 # Of each property, as many examples as fit into a run that people do not mind to wait for; who
 # changes a parser has time for more of them: MAILHA_EXAMPLES=2000 tests/run unit.
@@ -100,3 +103,12 @@ def memory(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(dir=place) as directory:
         yield Path(directory)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    """Return two nodes of the replication, and leave nothing of them running."""
+    from sync_pair_of_nodes import Nodes        # what it imports, few of the tests need
+    made = Nodes(tmp_path, monkeypatch)
+    yield made
+    made.stop()

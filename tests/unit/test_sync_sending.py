@@ -7,7 +7,7 @@ import ctypes
 import os
 import threading
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 
@@ -21,13 +21,6 @@ from mailha.sync.state import State
 from mailha.sync.trouble import ConnectionLost
 from sync_pair_of_nodes import Nodes
 from sync_receiver import RESOURCE
-
-
-@pytest.fixture
-def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
-    made = Nodes(tmp_path, monkeypatch)
-    yield made
-    made.stop()
 
 
 def test_what_is_there_and_what_changes_arrives(nodes: Nodes) -> None:
@@ -445,7 +438,7 @@ def test_what_was_moved_away_and_back_while_the_connection_died_is_not_taken_for
         raise ConnectionLost("just then")
 
     monkeypatch.setattr(sending, "FLUSH", 0.0)
-    monkeypatch.setattr(replica.Exchange, "_take_in", never_heard)
+    monkeypatch.setattr(replica.Exchange, "take_in", never_heard)
     nodes.alice.path("/etc/app").rename(nodes.alice.path("/aside"))
     nodes.until(lambda: not nodes.bob.path("/etc/app/a").exists())
     nodes.reachable = False

@@ -4,21 +4,13 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 
 from mailha.sync.active import exchange, replica, sending
 from mailha.sync.passive import receiving
 from sync_pair_of_nodes import LONG, Nodes
-
-
-@pytest.fixture
-def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
-    made = Nodes(tmp_path, monkeypatch)
-    yield made
-    made.stop()
 
 
 class Held:

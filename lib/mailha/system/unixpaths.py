@@ -14,6 +14,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from typing import Callable
 
 
 def through_directory(path: str) -> tuple[str, int]:
@@ -28,17 +29,17 @@ def through_directory(path: str) -> tuple[str, int]:
 
 def connect(connection: socket, path: str) -> None:
     """Connect to the socket at a path of any length; raises OSError as connect(2) does."""
-    short, directory = through_directory(path)
-    try:
-        connection.connect(short)
-    finally:
-        os.close(directory)
+    _use(path, connection.connect)
 
 
 def bind(listener: socket, path: str) -> None:
     """Make the socket at a path of any length; raises OSError as bind(2) does."""
+    _use(path, listener.bind)
+
+
+def _use(path: str, call: Callable[[str], None]) -> None:
     short, directory = through_directory(path)
     try:
-        listener.bind(short)
+        call(short)
     finally:
         os.close(directory)

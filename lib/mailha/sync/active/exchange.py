@@ -166,8 +166,18 @@ class Exchange:
         return self._stream.waiting
 
     def take_in(self) -> None:
-        """Take in what became of the batch that was sent first of those under way."""
-        self._take_in(self._under_way.popleft())
+        """Take in what became of the batch that was sent first of those under way.
+
+        Raises errors.Failed when its answer does not come.
+        """
+        batch = self._under_way.popleft()
+        answer = self._answer("applied", self.left)
+        batch.outcome.answered = self._awaited_since = time.monotonic()
+        batch.outcome.under_way -= 1
+        if answer.get("id") != batch.number:
+            raise ProtocolError(f"the receiver answers batch {answer.get('id')!r} in place of "
+                                f"{batch.number}")
+        self._note(answer, batch)
 
     def settle(self) -> None:
         """Wait until nothing is under way any more."""
@@ -328,15 +338,9 @@ class Exchange:
         if len(self._under_way) > UNDER_WAY:
             self.take_in()
 
-    def _take_in(self, batch: _Batch) -> None:
-        """Take in what became of a batch."""
+    def _note(self, answer: Mapping[str, Any], batch: _Batch) -> None:
+        """Note what became of a batch, as its answer says."""
         outcome = batch.outcome
-        answer = self._answer("applied", self.left)
-        outcome.answered = self._awaited_since = time.monotonic()
-        outcome.under_way -= 1
-        if answer.get("id") != batch.number:
-            raise ProtocolError(f"the receiver answers batch {answer.get('id')!r} in place of "
-                                f"{batch.number}")
         failed = set()
         for problem in answer.get("problems", ()):
             path, code = str(problem["path"]), str(problem["code"])

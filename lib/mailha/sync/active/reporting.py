@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING, Any, Mapping
 
 from mailha import errors
-from mailha.sync.active.control import Handler, Tell
 from mailha.sync.active.comparison import Difference
+from mailha.sync.active.control import Handler, Tell
 from mailha.sync.active.questions import Question
 from mailha.sync.active.replica import IN_STEP, PAUSED, Replica
 from mailha.sync.passive.judging import AGREED, FOREIGN

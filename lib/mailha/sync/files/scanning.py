@@ -134,10 +134,9 @@ class Scanner:
 
     def scan(self) -> Scan:
         """Return everything. Raises errors.Failed if the machine itself cannot be looked at."""
-        self._owners.refresh()
         scan = Scan()
         mounted = mount_points(self._machine)
-        with Beneath(self._machine.root) as beneath:
+        with self.beneath() as beneath:
             for root in self._selection.roots:
                 try:
                     parent, name = beneath.parent(root)
@@ -161,8 +160,7 @@ class Scanner:
 
     def look(self, path: str) -> Found:
         """Return what is at one path now. Raises errors.Failed as scan() does."""
-        self._owners.refresh()
-        with Beneath(self._machine.root) as beneath:
+        with self.beneath() as beneath:
             return self.look_beneath(beneath, path)
 
     def read(self, path: str) -> tuple[Found, bytes]:
@@ -193,9 +191,8 @@ class Scanner:
 
     def walk(self, path: str) -> Scan:
         """Return everything at and below one path, such as a directory that has just been made."""
-        self._owners.refresh()
         scan = Scan()
-        with Beneath(self._machine.root) as beneath:
+        with self.beneath() as beneath:
             try:
                 parent, name = beneath.parent(path)
                 self._walk(scan, parent, name, path, mount_points(self._machine))
